@@ -1,0 +1,168 @@
+// Package run starts programs. It is the only package that does: a test
+// keeps os/exec out of every other one.
+//
+// A program is started without a shell, in the C locale, with nothing on
+// standard input unless the caller gives it, and is killed together with its
+// children when the context ends. What it prints is collected within a
+// bound, standard output and standard error apart, because LVM mixes
+// warnings into its reports otherwise. A program that fails is an [*Error],
+// a value that says what was started, how it ended and the last it printed.
+package run
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"os"
+	"os/exec"
+	"strings"
+	"syscall"
+	"time"
+)
+
+// Cmd is one program to start. Name is looked up on PATH.
+type Cmd struct {
+	Name  string
+	Args  []string
+	Stdin io.Reader // nil is /dev/null
+	Env   []string  // added to the environment, "KEY=value"
+}
+
+// String renders the command as it would be typed; for logs and errors only.
+func (c Cmd) String() string {
+	words := append([]string{c.Name}, c.Args...)
+	for i, w := range words {
+		if w == "" || strings.ContainsAny(w, " \t\n\"'\\$|&;<>()*?[]") {
+			words[i] = "'" + strings.ReplaceAll(w, "'", `'\''`) + "'"
+		}
+	}
+	return strings.Join(words, " ")
+}
+
+// Output is what a program printed.
+type Output struct {
+	Stdout []byte
+	Stderr []byte
+}
+
+// Runner starts a program and waits for its end. The error is an [*Error]
+// when the program could not be started or ended with anything but 0; the
+// output is valid then as well.
+type Runner interface {
+	Run(ctx context.Context, c Cmd) (Output, error)
+}
+
+// Error is a program that failed. Code is its exit code, -1 when it was not
+// started or ended by a signal. Stderr is the end of what it said, trimmed.
+type Error struct {
+	Cmd    Cmd
+	Code   int
+	Stderr string
+	Err    error
+}
+
+func (e *Error) Error() string {
+	if e.Stderr != "" {
+		return fmt.Sprintf("%s: %s", e.Cmd.Name, lastLines(e.Stderr, 3))
+	}
+	return fmt.Sprintf("%s: %v", e.Cmd.Name, e.Err)
+}
+
+func (e *Error) Unwrap() error { return e.Err }
+
+// Limits of what is kept of a program's output. A report of 200 volumes is
+// about 200 KB; a program that prints more than this is broken or hostile.
+const (
+	maxStdout = 64 << 20
+	maxStderr = 64 << 10
+)
+
+// graceful is how long a program may take to end by itself after the context
+// has ended, before it is killed: LVM writes its metadata back meanwhile.
+const graceful = 5 * time.Second
+
+// OS runs programs on this machine and logs each with its time at debug
+// level.
+type OS struct {
+	Log *slog.Logger
+}
+
+// Run implements [Runner].
+func (o OS) Run(ctx context.Context, c Cmd) (Output, error) {
+	stdout, stderr := &bounded{max: maxStdout}, &bounded{max: maxStderr}
+	cmd := exec.CommandContext(ctx, c.Name, c.Args...)
+	cmd.Stdin, cmd.Stdout, cmd.Stderr = c.Stdin, stdout, stderr
+	cmd.Env = append(append(os.Environ(), "LC_ALL=C", "LVM_SUPPRESS_FD_WARNINGS=1"), c.Env...)
+	// A process group of its own keeps Ctrl-C on the terminal from reaching
+	// the program: we decide when it is interrupted, and undo.
+	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true, Pdeathsig: syscall.SIGTERM}
+	cmd.Cancel = func() error { return syscall.Kill(-cmd.Process.Pid, syscall.SIGTERM) }
+	cmd.WaitDelay = graceful
+
+	start := time.Now()
+	err := cmd.Run()
+	if err == nil && stdout.cut {
+		err = fmt.Errorf("printed more than %d bytes", maxStdout)
+	}
+	out := Output{Stdout: stdout.buf.Bytes(), Stderr: stderr.buf.Bytes()}
+	o.log(ctx, c, time.Since(start), err)
+	if err == nil {
+		return out, nil
+	}
+	return out, asError(ctx, c, out, err)
+}
+
+func (o OS) log(ctx context.Context, c Cmd, took time.Duration, err error) {
+	if o.Log == nil {
+		return
+	}
+	attrs := []any{"took", took.Round(time.Millisecond)}
+	if err != nil {
+		attrs = append(attrs, "err", err)
+	}
+	o.Log.DebugContext(ctx, c.String(), attrs...)
+}
+
+func asError(ctx context.Context, c Cmd, out Output, err error) error {
+	e := &Error{Cmd: c, Code: -1, Stderr: strings.TrimSpace(string(out.Stderr)), Err: err}
+	var exit *exec.ExitError
+	if errors.As(err, &exit) {
+		e.Code = exit.ExitCode()
+	}
+	if ctx.Err() != nil {
+		// What the program said while it was being stopped is no cause.
+		e.Stderr, e.Err = "", context.Cause(ctx)
+	}
+	return e
+}
+
+// bounded keeps the first max bytes written to it and swallows the rest, so
+// that the program is not stopped by a full pipe.
+type bounded struct {
+	buf bytes.Buffer
+	max int
+	cut bool
+}
+
+func (b *bounded) Write(p []byte) (int, error) {
+	if room := b.max - b.buf.Len(); len(p) > room {
+		b.cut = true
+		b.buf.Write(p[:room])
+		return len(p), nil
+	}
+	return b.buf.Write(p)
+}
+
+func lastLines(s string, n int) string {
+	lines := strings.Split(s, "\n")
+	if len(lines) > n {
+		lines = lines[len(lines)-n:]
+	}
+	for i := range lines {
+		lines[i] = strings.TrimSpace(lines[i])
+	}
+	return strings.Join(lines, "; ")
+}
