@@ -1,0 +1,239 @@
+package lvm
+
+import (
+	"context"
+	"fmt"
+	"strconv"
+
+	"imgbase/internal/run"
+)
+
+// Client starts LVM's programs. The zero value is not usable; see [New].
+type Client struct {
+	Runner run.Runner
+}
+
+// New returns a client that starts programs with r.
+func New(r run.Runner) *Client { return &Client{Runner: r} }
+
+// Thin is a thin volume to create.
+type Thin struct {
+	VG, Pool, Name string
+	Size           uint64 // bytes, rounded up to whole extents
+	Tags           []string
+}
+
+// CreateThin creates a thin volume: writable, active, not skipped at boot,
+// carrying its tags. Nothing in it is zeroed or wiped; a new thin volume
+// reads as zeros. A pool smaller than what its volumes promise is no error.
+func (c *Client) CreateThin(ctx context.Context, t Thin) error {
+	subject := "create volume " + t.Name
+	if err := ValidateName(t.VG, t.Name); err != nil {
+		return fmt.Errorf("create volume: %w", err)
+	}
+	if err := plausible(t.Pool); err != nil {
+		return fmt.Errorf("%s: thin pool %w", subject, err)
+	}
+	args := []string{
+		"--type", "thin", "--thinpool", t.Pool, "--virtualsize", bytes(t.Size), "--name", t.Name,
+		"--permission", "rw", "--setactivationskip", "n", "--activate", "y", "--wipesignatures", "n",
+	}
+	return c.do(ctx, subject, "lvcreate", append(tagArgs("--addtag", t.Tags, args), t.VG)...)
+}
+
+// Snap is a thin snapshot to create.
+type Snap struct {
+	VG, Origin, Name string
+	Tags             []string
+	ReadOnly         bool
+	SkipActivation   bool // not activated at boot
+	Active           bool // active when Snapshot returns
+}
+
+// Snapshot creates a thin snapshot of a thin volume, active or not, and gives
+// it its tags, permission and activation in the same process. The origin is
+// not changed.
+func (c *Client) Snapshot(ctx context.Context, s Snap) error {
+	subject := "snapshot " + s.Origin + " as " + s.Name
+	if err := ValidateName(s.VG, s.Name); err != nil {
+		return fmt.Errorf("snapshot %s: %w", s.Origin, err)
+	}
+	origin, err := refs(s.VG, s.Origin)
+	if err != nil {
+		return fmt.Errorf("snapshot: %w", err)
+	}
+	permission := "rw"
+	if s.ReadOnly {
+		permission = "r"
+	}
+	args := []string{
+		"--snapshot", "--name", s.Name, "--permission", permission,
+		"--setactivationskip", yesNo(s.SkipActivation), "--ignoreactivationskip", "--activate", yesNo(s.Active),
+	}
+	return c.do(ctx, subject, "lvcreate", append(tagArgs("--addtag", s.Tags, args), origin...)...)
+}
+
+// Remove removes volumes, active or not. Removing an origin leaves its thin
+// snapshots as they are. Removing none is no process and no error.
+func (c *Client) Remove(ctx context.Context, vg string, names ...string) error {
+	if len(names) == 0 {
+		return nil
+	}
+	volumes, err := refs(vg, names...)
+	if err != nil {
+		return fmt.Errorf("remove volume: %w", err)
+	}
+	return c.do(ctx, "remove volume", "lvremove", volumes...)
+}
+
+// Rename gives a volume another name; one that is in use as well.
+func (c *Client) Rename(ctx context.Context, vg, from, to string) error {
+	if err := ValidateName(vg, to); err != nil {
+		return fmt.Errorf("rename volume: %w", err)
+	}
+	if err := plausible(from); err != nil {
+		return fmt.Errorf("rename volume: %w", err)
+	}
+	return c.do(ctx, "rename volume "+from, "lvrename", vg, from, to)
+}
+
+// Seal makes a volume what a base is: read-only, skipped at boot, inactive.
+// A volume in use is refused and left as it is. Two processes: LVM changes
+// properties and activation apart.
+func (c *Client) Seal(ctx context.Context, vg, name string) error {
+	if err := c.Deactivate(ctx, vg, name); err != nil {
+		return err
+	}
+	return c.change(ctx, "seal volume", vg, name, "--permission", "r", "--setactivationskip", "y")
+}
+
+// Unseal undoes [Client.Seal]: writable, not skipped at boot, active.
+func (c *Client) Unseal(ctx context.Context, vg, name string) error {
+	if err := c.change(ctx, "unseal volume", vg, name, "--permission", "rw", "--setactivationskip", "n"); err != nil {
+		return err
+	}
+	return c.Activate(ctx, vg, name)
+}
+
+// Activate makes a volume's device appear, also when it is skipped at boot.
+func (c *Client) Activate(ctx context.Context, vg, name string) error {
+	return c.change(ctx, "activate volume", vg, name, "--activate", "y", "--ignoreactivationskip")
+}
+
+// Deactivate makes a volume's device disappear. One in use is refused.
+func (c *Client) Deactivate(ctx context.Context, vg, name string) error {
+	return c.change(ctx, "deactivate volume", vg, name, "--activate", "n")
+}
+
+// ChangeVGTags adds and removes tags of a volume group in one atomic change.
+// Adding a tag that is there or removing one that is not is no error.
+func (c *Client) ChangeVGTags(ctx context.Context, vg string, add, del []string) error {
+	if err := plausible(vg); err != nil {
+		return fmt.Errorf("tag volume group: %w", err)
+	}
+	args := tagArgs("--deltag", del, tagArgs("--addtag", add, nil))
+	if len(args) == 0 {
+		return nil
+	}
+	return c.do(ctx, "tag volume group "+vg, "vgchange", append(args, vg)...)
+}
+
+// ChangeLVTags adds and removes tags of a volume in one atomic change.
+func (c *Client) ChangeLVTags(ctx context.Context, lv LV, add, del []string) error {
+	args := tagArgs("--deltag", del, tagArgs("--addtag", add, nil))
+	if len(args) == 0 {
+		return nil
+	}
+	return c.change(ctx, "tag volume", lv.VG, lv.Name, args...)
+}
+
+// Extend makes a volume size bytes large, rounded up to whole extents. A
+// volume at least that large already is left as it is. A thin pool takes the
+// room from its volume group.
+func (c *Client) Extend(ctx context.Context, vg, name string, size uint64) error {
+	return c.extend(ctx, "extend volume", vg, name, "--size", bytes(size))
+}
+
+// ExtendMetadata adds by bytes to a thin pool's metadata.
+func (c *Client) ExtendMetadata(ctx context.Context, vg, pool string, by uint64) error {
+	return c.extend(ctx, "extend metadata of thin pool", vg, pool, "--poolmetadatasize", "+"+bytes(by))
+}
+
+// SetProfile attaches a metadata profile (lvm.conf(5), PROFILES) to a thin
+// pool. Its file must be in LVM's profile directory.
+func (c *Client) SetProfile(ctx context.Context, vg, pool, profile string) error {
+	if err := plausible(profile); err != nil {
+		return fmt.Errorf("profile of thin pool %s: %w", pool, err)
+	}
+	return c.change(ctx, "profile of thin pool", vg, pool, "--metadataprofile", profile)
+}
+
+// Flush brings what was written to the devices to the disk: LVM writes its
+// metadata without flushing the disk's cache, and sync(1) given a block
+// device is fsync(2) on it, which does.
+func (c *Client) Flush(ctx context.Context, devices ...string) error {
+	if len(devices) == 0 {
+		return nil
+	}
+	_, err := c.Runner.Run(ctx, run.Cmd{Name: "sync", Args: append([]string{"--"}, devices...)})
+	if err != nil {
+		return fmt.Errorf("flush devices: %w", err)
+	}
+	return nil
+}
+
+func (c *Client) change(ctx context.Context, what, vg, name string, args ...string) error {
+	return c.on(ctx, "lvchange", what, vg, name, args...)
+}
+
+func (c *Client) extend(ctx context.Context, what, vg, name string, args ...string) error {
+	return c.on(ctx, "lvextend", what, vg, name, args...)
+}
+
+func (c *Client) on(ctx context.Context, program, what, vg, name string, args ...string) error {
+	volume, err := refs(vg, name)
+	if err != nil {
+		return fmt.Errorf("%s: %w", what, err)
+	}
+	return c.do(ctx, what+" "+name, program, append(args, volume...)...)
+}
+
+// do starts one LVM program that changes something. It answers every prompt
+// with yes and says nothing but warnings and errors.
+func (c *Client) do(ctx context.Context, subject, program string, args ...string) error {
+	_, err := c.Runner.Run(ctx, run.Cmd{Name: program, Args: append([]string{"--yes", "--quiet"}, args...)})
+	if err != nil {
+		return classify(subject, err)
+	}
+	return nil
+}
+
+func refs(vg string, names ...string) ([]string, error) {
+	if err := plausible(vg); err != nil {
+		return nil, fmt.Errorf("volume group %w", err)
+	}
+	var all []string
+	for _, n := range names {
+		if err := plausible(n); err != nil {
+			return nil, err
+		}
+		all = append(all, vg+"/"+n)
+	}
+	return all, nil
+}
+
+func tagArgs(flag string, tags, args []string) []string {
+	for _, t := range tags {
+		args = append(args, flag, t)
+	}
+	return args
+}
+
+func bytes(n uint64) string { return strconv.FormatUint(n, 10) + "b" }
+
+func yesNo(b bool) string {
+	if b {
+		return "y"
+	}
+	return "n"
+}
