@@ -3,7 +3,14 @@
 // Every mount is a [Mount] value with a Close, and all of them are made in a
 // mount namespace of this process alone ([Isolate]): nobody else sees them,
 // and the kernel drops them when the process ends, however it ends. That is
-// why a killed update leaves no mount behind.
+// why a killed update leaves no mount behind. [OS] refuses to mount anywhere
+// else.
+//
+// A source that is a regular file gets a read-only loop device that the
+// kernel frees with its last user (loop(4), LO_FLAGS_AUTOCLEAR).
+//
+// What is mounted already, on the host, is read from a mountinfo file
+// (proc_pid_mountinfo(5)) as a [Table].
 package mount
 
 import "context"
