@@ -16,6 +16,7 @@ package layout
 import (
 	"errors"
 	"fmt"
+	"math"
 	"slices"
 	"strings"
 
@@ -164,8 +165,11 @@ func (l Layout) Next(i Image) (Image, error) {
 	if layers := l.LayersOf(i); len(layers) > 0 {
 		next.Index = max(next.Index, layers[len(layers)-1].Index)
 	}
+	if next.Index == math.MaxInt {
+		return Image{}, fmt.Errorf("%.80q: %w: no higher number", next, ErrNameTooLong)
+	}
 	next.Index++
-	if name := next.String(); len(name) > maxName || next.Index < 1 {
+	if name := next.String(); len(name) > maxName {
 		return Image{}, fmt.Errorf("%.80q: %w: %d characters; want at most %d", name, ErrNameTooLong, len(name), maxName)
 	}
 	return next, nil
