@@ -3,6 +3,7 @@ package lvm
 import (
 	"context"
 	"fmt"
+	"math"
 	"strconv"
 
 	"imgbase/internal/run"
@@ -73,8 +74,13 @@ func (c *Client) Snapshot(ctx context.Context, s Snap) error {
 	return c.do(ctx, subject, "lvcreate", append(tagArgs("--addtag", s.Tags, args), origin...)...)
 }
 
-// Remove removes volumes, active or not. Removing an origin leaves its thin
-// snapshots as they are. Removing none is no process and no error.
+// Remove removes thin volumes, active or not. Removing an origin leaves its
+// thin snapshots as they are. Removing none is no process and no error. A
+// volume that is missing or in use is an error, but the others are removed
+// all the same.
+//
+// A volume that is not in a thin pool is left alone without an error: given
+// the name of a pool, and told not to ask, LVM would remove every volume in it.
 func (c *Client) Remove(ctx context.Context, vg string, names ...string) error {
 	if len(names) == 0 {
 		return nil
@@ -83,7 +89,8 @@ func (c *Client) Remove(ctx context.Context, vg string, names ...string) error {
 	if err != nil {
 		return fmt.Errorf("remove volume: %w", err)
 	}
-	return c.do(ctx, "remove volume", "lvremove", volumes...)
+	args := append([]string{"--select", `pool_lv!=""`}, volumes...)
+	return c.do(ctx, "remove volume", "lvremove", args...)
 }
 
 // Rename gives a volume another name; one that is in use as well.
@@ -97,19 +104,25 @@ func (c *Client) Rename(ctx context.Context, vg, from, to string) error {
 	return c.do(ctx, "rename volume "+from, "lvrename", vg, from, to)
 }
 
-// Seal makes a volume what a base is: read-only, skipped at boot, inactive.
-// A volume in use is refused and left as it is. Two processes: LVM changes
-// properties and activation apart.
+// Seal makes a volume what a base is: inactive, read-only, skipped at boot. A
+// volume in use is refused and left as it is; sealing a sealed one is no
+// error.
+//
+// Two processes. LVM takes both changes in one, but then makes a volume
+// read-only under its mounted file system before it finds that it is in use,
+// and does not deactivate one that was read-only before.
 func (c *Client) Seal(ctx context.Context, vg, name string) error {
 	if err := c.Deactivate(ctx, vg, name); err != nil {
 		return err
 	}
-	return c.change(ctx, "seal volume", vg, name, "--permission", "r", "--setactivationskip", "y")
+	err := c.change(ctx, "seal volume", vg, name, "--permission", "r", "--setactivationskip", "y")
+	return unlessSettled(err)
 }
 
 // Unseal undoes [Client.Seal]: writable, not skipped at boot, active.
 func (c *Client) Unseal(ctx context.Context, vg, name string) error {
-	if err := c.change(ctx, "unseal volume", vg, name, "--permission", "rw", "--setactivationskip", "n"); err != nil {
+	err := c.change(ctx, "unseal volume", vg, name, "--permission", "rw", "--setactivationskip", "n")
+	if err := unlessSettled(err); err != nil {
 		return err
 	}
 	return c.Activate(ctx, vg, name)
@@ -138,25 +151,31 @@ func (c *Client) ChangeVGTags(ctx context.Context, vg string, add, del []string)
 	return c.do(ctx, "tag volume group "+vg, "vgchange", append(args, vg)...)
 }
 
+// Retag is a change of a volume's tags.
+type Retag struct {
+	VG, Name string
+	Add, Del []string
+}
+
 // ChangeLVTags adds and removes tags of a volume in one atomic change.
-func (c *Client) ChangeLVTags(ctx context.Context, lv LV, add, del []string) error {
-	args := tagArgs("--deltag", del, tagArgs("--addtag", add, nil))
+func (c *Client) ChangeLVTags(ctx context.Context, r Retag) error {
+	args := tagArgs("--deltag", r.Del, tagArgs("--addtag", r.Add, nil))
 	if len(args) == 0 {
 		return nil
 	}
-	return c.change(ctx, "tag volume", lv.VG, lv.Name, args...)
+	return c.change(ctx, "tag volume", r.VG, r.Name, args...)
 }
 
 // Extend makes a volume size bytes large, rounded up to whole extents. A
 // volume at least that large already is left as it is. A thin pool takes the
 // room from its volume group.
 func (c *Client) Extend(ctx context.Context, vg, name string, size uint64) error {
-	return c.extend(ctx, "extend volume", vg, name, "--size", bytes(size))
+	return unlessSettled(c.on(ctx, "lvextend", "extend volume", vg, name, "--size", bytes(size)))
 }
 
 // ExtendMetadata adds by bytes to a thin pool's metadata.
 func (c *Client) ExtendMetadata(ctx context.Context, vg, pool string, by uint64) error {
-	return c.extend(ctx, "extend metadata of thin pool", vg, pool, "--poolmetadatasize", "+"+bytes(by))
+	return c.on(ctx, "lvextend", "extend metadata of thin pool", vg, pool, "--poolmetadatasize", "+"+bytes(by))
 }
 
 // SetProfile attaches a metadata profile (lvm.conf(5), PROFILES) to a thin
@@ -184,10 +203,6 @@ func (c *Client) Flush(ctx context.Context, devices ...string) error {
 
 func (c *Client) change(ctx context.Context, what, vg, name string, args ...string) error {
 	return c.on(ctx, "lvchange", what, vg, name, args...)
-}
-
-func (c *Client) extend(ctx context.Context, what, vg, name string, args ...string) error {
-	return c.on(ctx, "lvextend", what, vg, name, args...)
 }
 
 func (c *Client) on(ctx context.Context, program, what, vg, name string, args ...string) error {
@@ -229,7 +244,14 @@ func tagArgs(flag string, tags, args []string) []string {
 	return args
 }
 
-func bytes(n uint64) string { return strconv.FormatUint(n, 10) + "b" }
+// bytes renders a size for LVM, which takes multiples of 512 only.
+func bytes(n uint64) string {
+	const sector = 512
+	if n <= math.MaxUint64-sector {
+		n += sector - 1
+	}
+	return strconv.FormatUint(n/sector*sector, 10) + "b"
+}
 
 func yesNo(b bool) string {
 	if b {
