@@ -41,11 +41,6 @@
 // ignored. Base, mine and theirs are never written.
 package persist
 
-import (
-	"context"
-	"errors"
-)
-
 // Suffix ends the name of the vendor's version that lies beside the
 // administrator's.
 const Suffix = ".imgnew"
@@ -70,8 +65,8 @@ type Change struct {
 	Conflict bool   // both sides changed it; the administrator's stayed
 	Beside   string // path of the vendor's version written beside it, "" if none
 
-	attrs attributes // of the result; Carry and Attributes
-	node  *node      // mine's node; Carry only
+	node  *node      // what comes from mine; Carry only
+	attrs attributes // of the result; Carry and Attributes only
 }
 
 // Summary counts a plan's changes. A conflict is counted under its operation
@@ -89,54 +84,6 @@ type Summary struct {
 type Plan struct {
 	Changes []Change `json:"changes"` // ordered by path, a directory before what is in it
 
-	mine, theirs string
+	mine, theirs string // directories
+	labels       bool
 }
-
-type attributes struct{}
-type node struct{}
-
-// Rules are the exceptions to the merge. Patterns are those of [path.Match],
-// relative to /etc; one that matches a directory holds for all beneath it.
-type Rules struct {
-	Carry   []string // always the administrator's: what makes this machine this machine
-	Drop    []string // always the vendor's: caches and compiled policy, made anew from their sources
-	ByEntry []string // left as the vendor's here: merged line by line by another step
-	Labels  bool     // compare and carry SELinux labels; else the new policy's hold
-
-	// Adopted says that base was made from an installed system, with the
-	// edits its administrator had made. "mine is as in base" then proves
-	// nothing, and a file that the vendor has otherwise is kept as the
-	// administrator's unless Pristine says that it is the vendor's own.
-	Adopted bool
-	// Pristine reports whether mine's file at path, relative to /etc, is as
-	// a vendor shipped it. Nil is "never". Used with Adopted only.
-	Pristine func(path string) bool
-}
-
-// Compare computes the merge of three /etc directories. It only reads.
-func Compare(base, mine, theirs string, rules Rules) (Plan, error) {
-	return Plan{}, errors.ErrUnsupported
-}
-
-// Apply carries the plan out on the /etc directory target, which holds what
-// theirs held, or what an earlier Apply of this plan made of it. A canceled
-// context ends it between two files; each file is replaced whole or not at
-// all.
-func (p Plan) Apply(ctx context.Context, target string) error {
-	return errors.ErrUnsupported
-}
-
-// Conflicts are the changes in which both sides had a part.
-func (p Plan) Conflicts() []Change { return nil }
-
-// Summary counts the plan's changes.
-func (p Plan) Summary() Summary { return Summary{} }
-
-// DefaultRules are the rules for a host's /etc. See rules.go for the table.
-func DefaultRules() Rules { return Rules{} }
-
-// String is the change on one line.
-func (c Change) String() string { return "" }
-
-// String is the summary on one line.
-func (s Summary) String() string { return "" }

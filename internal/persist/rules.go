@@ -1,0 +1,90 @@
+package persist
+
+import (
+	"fmt"
+	"path"
+	"slices"
+	"strings"
+)
+
+// Rules are the exceptions to the merge. Patterns are those of [path.Match],
+// relative to /etc; one that matches a directory holds for all beneath it.
+type Rules struct {
+	Carry   []string // always the administrator's: what makes this machine this machine
+	Drop    []string // always the vendor's: caches and compiled policy, made anew from their sources
+	ByEntry []string // left as the vendor's here: merged line by line by another step
+	Labels  bool     // compare and carry SELinux labels; else the new policy's hold
+
+	// Adopted says that base was made from an installed system, with the
+	// edits its administrator had made. "Mine is as in base" then proves
+	// nothing, and a file that the vendor has otherwise is kept as the
+	// administrator's unless Pristine says that it is the vendor's own.
+	Adopted bool
+	// Pristine reports whether mine's file at path, relative to /etc, is as
+	// a vendor shipped it. Nil is "never". Used with Adopted only.
+	Pristine func(path string) bool
+}
+
+// DefaultRules are the rules for a host's /etc:
+//
+//	carry     the machine's identity, its disks and what it measured itself
+//	drop      caches, the compiled hardware database, compiled SELinux policy
+//	          and its module store; local booleans and contexts are merged
+//	by entry  accounts: passwd, group, their shadows, subordinate ids
+func DefaultRules() Rules {
+	return Rules{
+		Carry: []string{
+			"machine-id", "machine-info", "hostname", "hostid", "adjtime",
+			"fstab", "crypttab", "mdadm.conf", "mdadm/mdadm.conf",
+			"ssh/ssh_host_*", "iscsi/initiatorname.iscsi", "nvme/hostid", "nvme/hostnqn",
+			"lvm/devices", "multipath/wwids", "multipath/bindings",
+			"passwd-", "group-", "shadow-", "gshadow-", "subuid-", "subgid-",
+		},
+		Drop: []string{
+			"ld.so.cache", "udev/hwdb.bin", ".updated", ".pwd.lock",
+			"selinux/*/policy", "selinux/*/active/modules", "selinux/*/active/policy.*",
+			"selinux/*/active/commit_num", "selinux/*/contexts/files/*.bin",
+		},
+		ByEntry: []string{"passwd", "group", "shadow", "gshadow", "subuid", "subgid"},
+	}
+}
+
+// check refuses patterns that path.Match cannot read: one that silently
+// never matches would lose what it is meant to keep.
+func (r Rules) check() error {
+	for _, p := range slices.Concat(r.Carry, r.Drop, r.ByEntry) {
+		if _, err := path.Match(p, ""); err != nil {
+			return fmt.Errorf("rule %q: %w", p, err)
+		}
+	}
+	return nil
+}
+
+func (r Rules) carries(rel string) bool { return matches(r.Carry, rel) }
+
+// vendors reports whether rel is left as the vendor has it.
+func (r Rules) vendors(rel string) bool { return matches(r.Drop, rel) || matches(r.ByEntry, rel) }
+
+// adopted reports whether mine's file, equal to the base's, may still hold
+// the administrator's edits.
+func (r Rules) adopted(rel string, mine *node) bool {
+	if !r.Adopted || mine == nil {
+		return false
+	}
+	return mine.isDir() || r.Pristine == nil || !r.Pristine(rel)
+}
+
+// matches reports whether a pattern matches rel or a directory above it.
+// There are as many components in a pattern as in what it matches.
+func matches(patterns []string, rel string) bool {
+	for _, p := range patterns {
+		head := rel
+		if n := strings.Count(p, "/") + 1; strings.Count(rel, "/")+1 > n {
+			head = strings.Join(strings.SplitN(rel, "/", n+1)[:n], "/")
+		}
+		if ok, err := path.Match(p, head); ok && err == nil {
+			return true
+		}
+	}
+	return false
+}
