@@ -25,5 +25,6 @@ var (
 	ErrNothingBefore  = errors.New("no layer to go back to")
 	ErrSame           = errors.New("nothing to change")
 	ErrSize           = errors.New("size does not fit")
+	ErrNoDefault      = errors.New("no boot entry is the default")
 	ErrEmptyBase      = errors.New("base holds no system")
 )

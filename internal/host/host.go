@@ -31,7 +31,6 @@ import (
 	"imgbase/internal/image"
 	"imgbase/internal/lvm"
 	"imgbase/internal/mount"
-	"imgbase/internal/nvr"
 	"imgbase/internal/run"
 )
 
@@ -63,7 +62,7 @@ type Event struct {
 type Host struct {
 	Config
 	lvm *lvm.Client
-	fs  filesystem.Client
+	fs  filesystem.Tools
 }
 
 // New returns the host that c describes. Nothing is read yet.
@@ -74,7 +73,7 @@ func New(c Config) *Host {
 	if c.Observe == nil {
 		c.Observe = func(Event) {}
 	}
-	return &Host{Config: c, lvm: lvm.New(c.Runner), fs: filesystem.New(c.Runner, c.Mounter)}
+	return &Host{Config: c, lvm: lvm.New(c.Runner), fs: filesystem.Tools{Runner: c.Runner, Mounter: c.Mounter}}
 }
 
 // path is a path in the running system.
@@ -94,9 +93,7 @@ func (h *Host) Lock() (*durable.Lock, error) {
 
 // loader opens the boot loader of the running system.
 func (h *Host) loader(s *state) (*boot.Boot, error) {
-	b, err := boot.Open(boot.Options{
-		Root: h.Root, UUID: s.bootUUID, Files: h.Files, Compare: nvr.CompareVersions,
-	})
+	b, err := boot.Open(boot.Options{Root: h.Root, UUID: s.bootUUID, Files: h.Files})
 	if err != nil {
 		return nil, fmt.Errorf("boot loader: %w", err)
 	}

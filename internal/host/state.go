@@ -80,7 +80,7 @@ func (h *Host) read(ctx context.Context) (*state, error) {
 
 // volume finds the logical volume behind a mount: by the name device mapper
 // gives it, or by the name the kernel knows of the device's number.
-func (h *Host) volume(report lvm.Report, m mount.Info) (lvm.LV, bool) {
+func (h *Host) volume(report lvm.Report, m mount.Entry) (lvm.LV, bool) {
 	if lv, ok := report.Device(m.Source); ok {
 		return lv, true
 	}

@@ -126,8 +126,14 @@ func (o OS) log(ctx context.Context, c Cmd, took time.Duration, err error) {
 	o.Log.DebugContext(ctx, c.String(), attrs...)
 }
 
+// ErrNoProgram is a program that is not installed.
+var ErrNoProgram = errors.New("program is not installed")
+
 func asError(ctx context.Context, c Cmd, out Output, err error) error {
 	e := &Error{Cmd: c, Code: -1, Stderr: strings.TrimSpace(string(out.Stderr)), Err: err}
+	if errors.Is(err, exec.ErrNotFound) {
+		e.Err = ErrNoProgram
+	}
 	var exit *exec.ExitError
 	if errors.As(err, &exit) {
 		e.Code = exit.ExitCode()

@@ -40,8 +40,8 @@ func TestRunFailureIsAValue(t *testing.T) {
 func TestRunMissingProgram(t *testing.T) {
 	_, err := run.OS{}.Run(t.Context(), run.Cmd{Name: "no-such-program-here"})
 	var e *run.Error
-	if !errors.As(err, &e) || e.Code != -1 {
-		t.Fatalf("got %#v; want *run.Error with code -1", err)
+	if !errors.As(err, &e) || e.Code != -1 || !errors.Is(err, run.ErrNoProgram) {
+		t.Fatalf("got %#v; want ErrNoProgram in a *run.Error with code -1", err)
 	}
 }
 
