@@ -1,0 +1,128 @@
+package lab_test
+
+import (
+	"bytes"
+	"io/fs"
+	"strings"
+	"testing"
+	"time"
+
+	"imgbase/test/lab"
+)
+
+// TestGolden boots the golden host and goes through all that cases build on.
+func TestGolden(t *testing.T) {
+	start := time.Now()
+	vm := lab.Golden(t)
+	t.Logf("golden host there after %v", time.Since(start))
+
+	root := vm.Must(t, "findmnt -no SOURCE /")
+	if want := "/dev/mapper/" + lab.VG + "-root"; root != want {
+		t.Errorf("root is on %q; want %q", root, want)
+	}
+	attr := vm.Must(t, "lvs --noheadings -o lv_attr "+lab.VG+"/root")
+	if !strings.HasPrefix(attr, "Vwi-a") {
+		t.Errorf("lv_attr of root = %q; want an active thin volume", attr)
+	}
+	if size := vm.Must(t, `echo $(( $(stat -f -c '%b * %S' /boot) ))`); len(size) < 10 {
+		t.Errorf("/boot has %s bytes; want at least 1000000000", size)
+	}
+	if cfg := vm.Must(t, "cat /boot/grub/grub.cfg"); !strings.Contains(cfg, "custom.cfg") {
+		t.Error("grub.cfg has no custom.cfg; want update-grub's own")
+	}
+	if r := vm.Run(t, "echo out; echo err >&2; exit 3"); r != (lab.Result{Stdout: "out\n", Stderr: "err\n", Code: 3}) {
+		t.Errorf("Run() = %+v; want out, err and 3", r)
+	}
+}
+
+func TestReboot(t *testing.T) {
+	vm := lab.Golden(t)
+	before := vm.Must(t, "cat /proc/sys/kernel/random/boot_id")
+	start := time.Now()
+	state := vm.Reboot(t)
+	t.Logf("reboot: %q after %v", state, time.Since(start))
+	if after := vm.Must(t, "cat /proc/sys/kernel/random/boot_id"); after == before {
+		t.Error("boot id is the same after Reboot")
+	}
+	if failed := vm.Must(t, "systemctl --failed --no-legend --plain"); failed != "" {
+		t.Errorf("failed units: %s", failed)
+	}
+}
+
+// TestPowerCut shows that what was synced survives and that the host comes
+// up again.
+func TestPowerCut(t *testing.T) {
+	vm := lab.Golden(t)
+	vm.Must(t, "echo synced > /root/synced && sync && echo lost > /root/lost")
+	vm.Kill()
+	vm.Boot(t)
+	if got := vm.Must(t, "cat /root/synced"); got != "synced" {
+		t.Errorf("synced file holds %q after a power cut; want %q", got, "synced")
+	}
+	if r := vm.Run(t, "cat /root/lost"); r.Stdout != "" {
+		t.Errorf("file not synced holds %q after a power cut; want nothing", r.Stdout)
+	}
+}
+
+func TestSaveRestore(t *testing.T) {
+	vm := lab.Golden(t)
+	vm.Must(t, "echo one > /root/state")
+	start := time.Now()
+	saved := vm.Save(t)
+	t.Logf("saved in %v", time.Since(start))
+	vm.Must(t, "echo two > /root/state")
+
+	start = time.Now()
+	vm.Restore(t, saved)
+	got := vm.Must(t, "cat /root/state")
+	took := time.Since(start)
+	t.Logf("restored in %v", took)
+	if got != "one" {
+		t.Errorf("state after Restore = %q; want %q", got, "one")
+	}
+	if took > 5*time.Second {
+		t.Errorf("Restore took %v; want less than 5s", took)
+	}
+}
+
+func TestFiles(t *testing.T) {
+	vm := lab.Golden(t)
+	big := bytes.Repeat([]byte("0123456789abcdef"), 1<<16) // 1 MiB
+	start := time.Now()
+	vm.Put(t, "/root/new/big", big, fs.ModeSetuid|0o750)
+	t.Logf("put %d bytes in %v", len(big), time.Since(start))
+	if got := vm.Must(t, "stat -c %a:%s /root/new/big"); got != "4750:1048576" {
+		t.Errorf("file put = %s; want mode 4750 and 1048576 bytes", got)
+	}
+	start = time.Now()
+	if got := vm.Get(t, "/root/new/big"); !bytes.Equal(got, big) {
+		t.Errorf("Get() returned %d bytes that differ; want the %d put", len(got), len(big))
+	}
+	t.Logf("got them in %v", time.Since(start))
+	if got := string(vm.Get(t, "/proc/sys/kernel/ostype")); got != "Linux\n" {
+		t.Errorf("Get(/proc/sys/kernel/ostype) = %q; want Linux", got)
+	}
+}
+
+func TestProcess(t *testing.T) {
+	vm := lab.Golden(t)
+	p := vm.Start(t, "echo ready; exec sleep 1000", lab.Kill{})
+	if !p.Await(t, "ready") {
+		t.Error(`Await("ready") = false; want true`)
+	}
+	p.Kill(t)
+	if r := p.Wait(t); r.Code != 128+9 {
+		t.Errorf("code after Kill = %d; want 137", r.Code)
+	}
+	p = vm.Start(t, "echo one; sleep 1000; echo two", lab.Kill{On: "one"})
+	if p.Await(t, "two") {
+		t.Error(`Await("two") = true; want false`)
+	}
+	if r := p.Wait(t); r.Code != 128+9 || r.Stdout != "one\n" {
+		t.Errorf("killed on output = %+v; want code 137 after one", r)
+	}
+	p = vm.Start(t, "sleep 1000", lab.Kill{After: int64(100 * time.Millisecond)})
+	if r := p.Wait(t); r.Code != 128+9 {
+		t.Errorf("code of a program killed after 100 ms = %d; want 137", r.Code)
+	}
+}
