@@ -31,20 +31,29 @@ func (t *tree) close() {
 
 // dir opens the directory rel, "." being the tree itself.
 func (t *tree) dir(rel string) (*os.File, error) {
-	cur, err := openDir(t.root, ".")
-	if err != nil || rel == "." {
-		return cur, err
-	}
-	for rest, name := rel, ""; rest != ""; {
-		name, rest, _ = strings.Cut(rest, "/")
-		next, err := openDir(cur, name)
-		cur.Close()
-		if err != nil {
-			return nil, fmt.Errorf("%s: %w", escape(rel), err)
+	above, last := path.Split(rel)
+	fd := int(t.root.Fd())
+	for name := range strings.SplitSeq(strings.TrimSuffix(above, "/"), "/") {
+		if name == "" {
+			continue
 		}
-		cur = next
+		next, err := openFD(fd, name, unix.O_PATH|unix.O_DIRECTORY, 0)
+		if fd != int(t.root.Fd()) {
+			unix.Close(fd)
+		}
+		if err != nil {
+			return nil, &os.PathError{Op: "open", Path: escape(rel), Err: err}
+		}
+		fd = next
 	}
-	return cur, nil
+	if fd != int(t.root.Fd()) {
+		defer unix.Close(fd)
+	}
+	end, err := openFD(fd, last, unix.O_RDONLY|unix.O_DIRECTORY, 0)
+	if err != nil {
+		return nil, &os.PathError{Op: "open", Path: escape(rel), Err: err}
+	}
+	return os.NewFile(uintptr(end), last), nil
 }
 
 // parent opens the directory that rel is in and returns rel's name there.
@@ -59,15 +68,19 @@ func openDir(dir *os.File, name string) (*os.File, error) {
 
 // openat opens name in dir, never following it. A fifo does not block.
 func openat(dir *os.File, name string, flags int, mode uint32) (*os.File, error) {
-	fd := -1
-	err := retry(func() (err error) {
-		fd, err = unix.Openat(int(dir.Fd()), name, flags|unix.O_NOFOLLOW|unix.O_CLOEXEC|unix.O_NONBLOCK, mode)
-		return err
-	})
+	fd, err := openFD(int(dir.Fd()), name, flags, mode)
 	if err != nil {
 		return nil, &os.PathError{Op: "open", Path: escape(name), Err: err}
 	}
 	return os.NewFile(uintptr(fd), name), nil
+}
+
+func openFD(dir int, name string, flags int, mode uint32) (fd int, err error) {
+	err = retry(func() error {
+		fd, err = unix.Openat(dir, name, flags|unix.O_NOFOLLOW|unix.O_CLOEXEC|unix.O_NONBLOCK, mode)
+		return err
+	})
+	return fd, err
 }
 
 // openRegular opens the regular file name for reading; what is no longer
