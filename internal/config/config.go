@@ -2,8 +2,8 @@
 //
 // The files are INI files as Python's ConfigParser reads them, the original's
 // format: "=" or ":" between key and value, names of keys in any case,
-// comments on lines of their own, values that go on in indented lines.
-// Later files win, key by key:
+// comments on lines of their own, quotes part of the value. Later files win,
+// key by key:
 //
 //	/usr/lib/imgbased/imgbased.conf
 //	/usr/lib/imgbased/imgbased.conf.d/*.conf, sorted
@@ -15,9 +15,10 @@
 // key; whatever has no effect is a warning, so that a mistyped key does not
 // pass for a setting. Where each value came from is kept.
 //
-// Two things of ConfigParser are left out: "%(name)s" in a value is not
-// replaced (no setting needs it, and a circle of such references would have
-// no end), and a section named twice is not refused.
+// Three things of ConfigParser are left out, none of which a setting of ours
+// needs: a value is one line, "%(name)s" in it is not replaced (a circle of
+// such references would have no end), and what is named twice is not refused,
+// the later wins.
 package config
 
 import (
@@ -69,12 +70,11 @@ func (c Config) Settings() []Setting {
 // [ErrInvalid].
 func (c Config) Merge(origin string, data []byte) (merged Config, warnings []string, err error) {
 	file, err := ini.LoadSources(ini.LoadOptions{
-		AllowPythonMultilineValues: true,
-		IgnoreContinuation:         true,
-		IgnoreInlineComment:        true,
-		InsensitiveKeys:            true,
-		PreserveSurroundedQuote:    true,
-		KeyValueDelimiters:         "=:",
+		IgnoreContinuation:      true,
+		IgnoreInlineComment:     true,
+		InsensitiveKeys:         true,
+		PreserveSurroundedQuote: true,
+		KeyValueDelimiters:      "=:",
 	}, data)
 	if err != nil {
 		return Config{}, nil, fmt.Errorf("%s: %w: %.120q", origin, ErrInvalid, strings.TrimSpace(err.Error()))

@@ -62,7 +62,8 @@ func TestLoadLaterWins(t *testing.T) {
 	}
 }
 
-// What Python's configparser makes of the same texts.
+// Python's configparser was given the same texts. It reads the same values out
+// of all but the last two, which it refuses.
 func TestMergeReadsAsPythonDoes(t *testing.T) {
 	for _, tc := range []struct {
 		name, text string
@@ -74,14 +75,15 @@ func TestMergeReadsAsPythonDoes(t *testing.T) {
 		{"colon", "[update]\nimages_to_keep: 3", 3, false},
 		{"any case", "[update]\nImages_To_Keep=3", 3, false},
 		{"line ends of DOS", "[update]\r\nimages_to_keep=3\r\n", 3, false},
-		{"byte order mark", "\ufeff[update]\nimages_to_keep=3", 3, false},
 		{"comments", "# one\n; two\n[update]\n# images_to_keep=9\nimages_to_keep=3\n", 3, false},
-		{"sections twice", "[update]\nimages_to_keep=3\n[core]\n[update]\nimages_to_keep=4", 4, false},
-		{"value on the next line", "[update]\nimages_to_keep =\n  3\n", 3, false},
+		{"indented comment", "[update]\nimages_to_keep = 3\n  # more\n", 3, false},
+		{"indented section", "[update]\n  images_to_keep = 3\n[core]\n  debug = 1\n", 3, true},
 		{"leading zero", "[update]\nimages_to_keep=03", 3, false},
 		{"default section", "[DEFAULT]\nimages_to_keep=5\n[update]\n", 5, false},
 		{"section over default", "[update]\nimages_to_keep=3\n[DEFAULT]\nimages_to_keep=5\n", 3, false},
 		{"both keys", "[core]\ndebug=1\n[update]\nimages_to_keep=1", 1, true},
+		{"byte order mark", "\ufeff[update]\nimages_to_keep=3", 3, false},
+		{"twice", "[update]\nimages_to_keep=3\nimages_to_keep=5\n[core]\n[update]\nimages_to_keep=4", 4, false},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
 			got, warnings, err := config.Default().Merge("f", []byte(tc.text))
@@ -147,7 +149,8 @@ func TestMergeRefuses(t *testing.T) {
 		{"[update]\nimages_to_keep=yes", "above 0"},
 		{"[update]\nimages_to_keep=\"3\"", "above 0"}, // Python keeps quotes
 		{"[update]\nimages_to_keep=3 # three", "above 0"},
-		{"[update]\nimages_to_keep=3\n 4\n", "above 0"},
+		{"[update]\nimages_to_keep=3\n 4\n", "f: invalid configuration"},
+		{"[update]\nimages_to_keep=\n 4\n", "delimiter not found: 4"},
 		{"[update]\nimages_to_keep=" + long, "above 0"},
 		{"[update]\nimages_to_keep=%(images_to_keep)s", "above 0"},
 		{"a=%(b)s\nb=%(a)s\n[core]\ndebug=%(a)s", "want yes or no"},
