@@ -30,6 +30,7 @@ func TestParse(t *testing.T) {
 		{"a-1-2+00", layout.Image{NVR: nvr.NVR{Name: "a", Version: "1", Release: "2+00"}}},
 		{"a-1-2+1x", layout.Image{NVR: nvr.NVR{Name: "a", Version: "1", Release: "2+1x"}}},
 		{"a-1-2+9223372036854775808", layout.Image{NVR: nvr.NVR{Name: "a", Version: "1", Release: "2+9223372036854775808"}}},
+		{"a-1-2+-1", layout.Image{NVR: nvr.NVR{Name: "a-1", Version: "2+", Release: "1"}}},
 		{"a-1-2++1", layout.Image{NVR: nvr.NVR{Name: "a", Version: "1", Release: "2+"}, IsLayer: true, Index: 1}},
 	} {
 		got, err := layout.Parse(tc.in)

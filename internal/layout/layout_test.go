@@ -129,7 +129,8 @@ func TestBelonging(t *testing.T) {
 
 func TestNext(t *testing.T) {
 	long := strings.Repeat("n", 48) + "-1-2" // the longest CheckNew allows
-	l := layout.New(strings.Fields("Image-0-0 Image-13-0 Image-13-0+1 Image-2-0+1 Image-2-0 G-1-0+7 G-1-0+3 " + long + "+99"))
+	free := strings.Repeat("m", 48) + "-1-2"
+	l := layout.New(strings.Fields("Image-0-0 Image-13-0 Image-13-0+1 Image-2-0+1 Image-2-0 G-1-0+7 G-1-0+3 " + long + "+99 " + free + "+98"))
 	for _, tc := range []struct{ of, want string }{
 		{"Image-0-0", "Image-0-0+1"},
 		{"Image-13-0", "Image-13-0+2"},
@@ -138,6 +139,7 @@ func TestNext(t *testing.T) {
 		{"G-1-0+3", "G-1-0+8"},   // never one that exists
 		{"G-1-0+20", "G-1-0+21"}, // not there itself
 		{"New-1-0", "New-1-0+1"},
+		{free, free + "+99"},
 	} {
 		if got, err := l.Next(image(t, tc.of)); err != nil || got.String() != tc.want {
 			t.Errorf("Next(%s) = %v, %v; want %s", tc.of, got, err, tc.want)
