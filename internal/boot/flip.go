@@ -44,6 +44,13 @@ func (b *Boot) SetDefault(id string) error {
 	if !b.grub.saved {
 		return fmt.Errorf("%s: %w", b.grub.dir, ErrFixedDefault)
 	}
+	// A run that was cut may have left the menu behind the entries.
+	if err := b.publish(m); err != nil {
+		return err
+	}
+	if err := b.files.Settle(b.dir); err != nil {
+		return err
+	}
 	return b.flip(func(e *Env) error { return e.Set(savedEntry, id) })
 }
 

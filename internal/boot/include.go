@@ -141,19 +141,24 @@ func (b *Boot) writeCustom(with bool) error {
 }
 
 // withoutBlock returns the administrator's part of custom.cfg. A block whose
-// end is missing is left: nobody knows how far it goes.
+// begin or end is missing is left: nobody knows how far it goes.
 func withoutBlock(custom string) string {
-	for {
-		end := strings.Index(custom, customEnd+"\n")
-		if end < 0 {
-			return custom
+	var kept, block strings.Builder
+	for line := range strings.Lines(custom) {
+		switch {
+		case line == customBegin+"\n":
+			kept.WriteString(block.String())
+			block.Reset()
+			block.WriteString(line)
+		case block.Len() == 0:
+			kept.WriteString(line)
+		case line == customEnd+"\n":
+			block.Reset()
+		default:
+			block.WriteString(line)
 		}
-		begin := strings.LastIndex(custom[:end], customBegin+"\n")
-		if begin < 0 {
-			return custom
-		}
-		custom = custom[:begin] + custom[end+len(customEnd)+1:]
 	}
+	return kept.String() + block.String()
 }
 
 // replace writes the file unless it has that content already.
