@@ -5,22 +5,18 @@
 // Two copies of a file system with one UUID cannot be told apart by the boot
 // loader, and XFS refuses to mount the second; a layer therefore gets a new
 // UUID before anything mounts it. [Identify] reads superblocks by itself and
-// believes none that contradicts itself, its checksum or the size of what
-// holds it; everything that writes is left to the file system's own tools
-// (e2fsck(8), tune2fs(8), resize2fs(8), xfs_admin(8), xfs_growfs(8)).
+// believes none that contradicts itself or its checksum; everything that
+// writes is left to the file system's own tools (e2fsck(8), tune2fs(8),
+// resize2fs(8), xfs_admin(8), xfs_growfs(8)).
 //
 // ext4 is worked on while it is not mounted; XFS grows and replays its log
 // only while it is, so those steps mount it for a moment.
 package filesystem
 
 import (
-	"context"
 	"errors"
 	"fmt"
 	"slices"
-
-	"imgbase/internal/mount"
-	"imgbase/internal/run"
 )
 
 // Types of file systems, as blkid(8) and mount(8) call them.
@@ -51,34 +47,3 @@ func Supported(typ string) error {
 	}
 	return fmt.Errorf("%q: %w", typ, ErrUnsupported)
 }
-
-// Info is what blkid(8) says of a device. A label or UUID that is not there
-// is empty.
-type Info struct {
-	Type  string
-	UUID  string
-	Label string
-}
-
-// Tools works on file systems through their own tools. Runner starts them,
-// Mounter is used for XFS only.
-type Tools struct {
-	Runner  run.Runner
-	Mounter mount.Mounter
-}
-
-// Probe asks what the device holds, from the disk and not from a cache. The
-// error is [ErrUnknown] when nothing, or more than one thing, is recognised.
-func (t Tools) Probe(ctx context.Context, dev string) (Info, error) { return Info{}, ErrUnknown }
-
-// Check looks for damage and changes nothing. The device must not be mounted.
-// The error is [ErrDamaged] when there is any.
-func (t Tools) Check(ctx context.Context, dev, typ string) error { return ErrUnknown }
-
-// NewUUID gives the file system on dev, which must not be mounted, a random
-// UUID. Damage that the tools can repair is repaired on the way.
-func (t Tools) NewUUID(ctx context.Context, dev, typ string) error { return ErrUnknown }
-
-// Grow makes the file system on dev, which must not be mounted, as large as
-// dev. It starts nothing when it is already.
-func (t Tools) Grow(ctx context.Context, dev, typ string) error { return ErrUnknown }

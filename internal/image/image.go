@@ -16,7 +16,6 @@ import (
 	"context"
 	"errors"
 
-	"imgbase/internal/mount"
 	"imgbase/internal/nvr"
 )
 
@@ -59,9 +58,4 @@ type Source interface {
 	// device's content is then undefined.
 	Write(ctx context.Context, device string, o WriteOptions) error
 	Close() error
-}
-
-// OpenLiveimg opens the liveimg at path. Close the source after use.
-func OpenLiveimg(ctx context.Context, m mount.Mounter, path string) (Source, error) {
-	return nil, ErrNotImage
 }
