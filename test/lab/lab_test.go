@@ -3,9 +3,13 @@ package lab_test
 import (
 	"bytes"
 	"io/fs"
+	"maps"
+	"slices"
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/google/go-cmp/cmp"
 
 	"imgbase/test/lab"
 )
@@ -124,5 +128,93 @@ func TestProcess(t *testing.T) {
 	p = vm.Start(t, "sleep 1000", lab.Kill{After: int64(100 * time.Millisecond)})
 	if r := p.Wait(t); r.Code != 128+9 {
 		t.Errorf("code of a program killed after 100 ms = %d; want 137", r.Code)
+	}
+}
+
+// TestState changes one thing of each kind and wants it, and nothing else,
+// to show.
+func TestState(t *testing.T) {
+	vm := lab.Golden(t)
+	start := time.Now()
+	before := vm.State(t)
+	t.Logf("state of %d files in %v", len(before.Files), time.Since(start))
+	if diff := cmp.Diff(before, vm.State(t)); diff != "" {
+		t.Errorf("State() of an untouched host changed (-before +after):\n%s", diff)
+	}
+	if len(before.Volumes) < 6 || len(before.Files) < 400 || before.Files["/boot/grub/grubenv"] == "" {
+		t.Errorf("State() has %d volumes, %d files; want the whole host", len(before.Volumes), len(before.Files))
+	}
+	vm.Must(t, `lvchange --addtag x `+lab.VG+`/root && vgchange --addtag y `+lab.VG+` && chmod 600 /etc/hosts &&
+		grub-editenv - set saved_entry=x && mount -t tmpfs lab /mnt && truncate -s 1M /root/f && losetup -f /root/f`)
+	after := vm.State(t)
+	for _, part := range []struct {
+		name          string
+		before, after map[string]string
+		want          string
+	}{
+		{"group", before.Groups, after.Groups, lab.VG},
+		{"volume", before.Volumes, after.Volumes, lab.VG + "/root"},
+		{"mount", before.Mounts, after.Mounts, "/mnt"},
+		{"device", before.Devices, after.Devices, "/dev/loop0"},
+		{"file", before.Files, after.Files, "/boot/grub/grubenv /etc/hosts"},
+	} {
+		if got := strings.Join(changed(part.before, part.after), " "); got != part.want {
+			t.Errorf("%s: changed = %q; want %q", part.name, got, part.want)
+		}
+	}
+}
+
+func changed(before, after map[string]string) []string {
+	names := map[string]bool{}
+	for k, v := range before {
+		names[k] = names[k] || after[k] != v
+	}
+	for k, v := range after {
+		names[k] = names[k] || before[k] != v
+	}
+	maps.DeleteFunc(names, func(_ string, is bool) bool { return !is })
+	return slices.Sorted(maps.Keys(names))
+}
+
+// TestImages brings an image of each form into a guest, hot-plugged, and
+// looks inside with the guest's own tools.
+func TestImages(t *testing.T) {
+	files := map[string]lab.File{
+		"/etc/hosts":       {Removed: true},
+		"/usr/bin/su-copy": {Text: "#!/bin/sh\n", Mode: fs.ModeSetuid | 0o755, UID: 1, GID: 2},
+		"/etc/linked":      {Link: "hostname"},
+	}
+	start := time.Now()
+	paths := []string{
+		lab.Image{NVR: "lab-2.0-1", Files: files}.Build(t),
+		lab.Image{NVR: "lab-2.0-1", Files: files, Form: lab.Squashfs}.Build(t),
+		lab.Image{NVR: "lab-2.1-1", Files: files, Form: lab.Raw, XFS: true}.Build(t),
+	}
+	t.Logf("images there after %v", time.Since(start))
+
+	vm := lab.Golden(t)
+	start = time.Now()
+	dir := vm.Share(t, "images", paths...)
+	t.Logf("shared in %v", time.Since(start))
+	vm.Must(t, "cd "+dir+` && mkdir /run/a /run/b /run/c /run/d
+		mount -o loop,ro lab-2.0-1.img /run/a && mount -o loop,ro /run/a/LiveOS/rootfs.img /run/b &&
+		mount -o loop,ro lab-2.0-1.squashfs /run/c && mount -o loop,ro lab-2.1-1.raw /run/d`)
+	for root, nvr := range map[string]string{"/run/b": "lab-2.0-1", "/run/c": "lab-2.0-1", "/run/d": "lab-2.1-1"} {
+		if got := string(vm.Get(t, root+"/usr/share/imgbase/build/meta/nvr")); got != nvr {
+			t.Errorf("%s: NVR = %q; want %q", root, got, nvr)
+		}
+		if got := vm.Must(t, ". "+root+"/usr/lib/os-release; echo $VERSION"); got != nvr {
+			t.Errorf("%s: VERSION of os-release = %q; want %q", root, got, nvr)
+		}
+		vm.Must(t, "cd "+root+"/boot && ls vmlinuz-* initrd.img-* config-*")
+		if got := vm.Must(t, "stat -c '%a %u:%g' "+root+"/usr/bin/su-copy"); got != "4755 1:2" {
+			t.Errorf("%s: added file = %q; want set-id, 1:2", root, got)
+		}
+		if r := vm.Run(t, "ls "+root+"/etc/hosts "+root+"/usr/sbin/imgbase"); r.Stdout != "" {
+			t.Errorf("%s: has %q; want neither", root, r.Stdout)
+		}
+		if got := vm.Must(t, "readlink "+root+"/etc/linked; stat -c %s "+root+"/etc/machine-id"); got != "hostname\n0" {
+			t.Errorf("%s: link and machine-id = %q; want hostname and an empty file", root, got)
+		}
 	}
 }
