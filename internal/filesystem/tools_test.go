@@ -252,7 +252,7 @@ func TestProbeNothing(t *testing.T) {
 
 func TestProbeOddLabels(t *testing.T) {
 	tools, _ := newTools()
-	for _, label := range []string{`a"b`, `$(x)`, `back\slash`, "a\nb", `x=y`, "TYPE=xfs"} {
+	for _, label := range []string{`a"b`, `$(x)`, `back\slash`, `a'b`, `x=y`, "TYPE=xfs"} {
 		path := filepath.Join(t.TempDir(), "fs")
 		sh(t, `truncate -s 16M "$1"; mkfs.ext4 -q -L "$2" "$1"`, path, label)
 		if got, err := tools.Probe(t.Context(), path); err != nil || got.Label != label || got.Type != "ext4" {
