@@ -38,6 +38,7 @@ func reason(stderr string) error {
 		{"insufficient free space", ErrNoSpace},
 		{"insufficient suitable", ErrNoSpace},
 		{" in use.", ErrInUse},
+		{"is used by another device", ErrInUse},
 		{"failed to find logical volume", ErrNotFound},
 		{"not found in volume group", ErrNotFound},
 		{"cannot process volume group", ErrNotFound},
