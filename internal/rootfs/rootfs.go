@@ -7,129 +7,178 @@
 //
 // The editors ([Fstab], [ShellVars]) keep every byte that they were not asked
 // to change: comments, odd spacing and lines they do not understand stay.
-// Formats followed: fstab(5), os-release(5), POSIX shell assignments, ELF.
+// Formats followed: fstab(5), os-release(5), POSIX shell assignments, ELF,
+// the kernel-install(8) and Debian names of kernels, deb-conffiles(5).
 package rootfs
 
 import (
 	"errors"
+	"fmt"
+	"io"
+	"io/fs"
 	"os"
+	"path/filepath"
+	"strings"
+
+	"golang.org/x/sys/unix"
 )
 
 // ErrNoSystem says that a tree holds no operating system we can recognise.
 var ErrNoSystem = errors.New("no operating system in this tree")
 
-// Open opens the file name of the tree root for reading. Links are resolved
-// inside root. Opening never blocks on a fifo and never opens a device.
-func Open(root, name string) (*os.File, error) { return nil, errors.ErrUnsupported }
+// maxFile bounds what ReadFile reads. The largest it is meant for, dpkg's
+// status file, has 5 MB on a full desktop.
+const maxFile = 16 << 20
+
+// maxLinks is the kernel's own limit of links in one path (path_resolution(7)).
+const maxLinks = 40
+
+// Open opens the regular file or directory name of the tree root for
+// reading. Links are resolved inside root. A device, fifo or socket is an
+// error, and is not opened.
+func Open(root, name string) (*os.File, error) {
+	w, err := walk(root, name)
+	if err != nil {
+		return nil, err
+	}
+	defer w.close()
+	if w.missing != "" {
+		return nil, &os.PathError{Op: "open", Path: filepath.Join(root, name), Err: fs.ErrNotExist}
+	}
+	if kind := w.kind; kind != unix.S_IFREG && kind != unix.S_IFDIR {
+		return nil, &os.PathError{Op: "open", Path: filepath.Join(root, name), Err: errors.New("neither a file nor a directory")}
+	}
+	// Through the descriptor, so that it is the very file that was looked at.
+	f, err := os.Open(fmt.Sprintf("/proc/self/fd/%d", w.top()))
+	if err != nil {
+		return nil, &os.PathError{Op: "open", Path: filepath.Join(root, name), Err: errors.Unwrap(err)}
+	}
+	return f, nil
+}
 
 // ReadFile reads the regular file name of the tree root, of at most 16 MiB.
-func ReadFile(root, name string) ([]byte, error) { return nil, errors.ErrUnsupported }
+func ReadFile(root, name string) ([]byte, error) {
+	f, err := Open(root, name)
+	if err != nil {
+		return nil, err
+	}
+	defer f.Close()
+	data, err := io.ReadAll(io.LimitReader(f, maxFile+1))
+	if err != nil {
+		return nil, fmt.Errorf("%s: %w", filepath.Join(root, name), err)
+	}
+	if len(data) > maxFile {
+		return nil, fmt.Errorf("%s: larger than %d bytes", filepath.Join(root, name), maxFile)
+	}
+	return data, nil
+}
 
 // Resolve returns the path of name with every link resolved inside root, as
-// an absolute path of this host. The last component need not exist.
-func Resolve(root, name string) (string, error) { return "", errors.ErrUnsupported }
-
-// Release is what a tree says about itself, os-release(5). Missing values
-// are empty, ID is "linux" then.
-type Release struct{ ID, VersionID, PrettyName string }
-
-// OSRelease reads etc/os-release of the tree, or usr/lib/os-release.
-// [ErrNoSystem] when neither exists.
-func OSRelease(root string) (Release, error) { return Release{}, errors.ErrUnsupported }
-
-// Machine is a processor architecture.
-type Machine struct {
-	GOARCH string // "amd64", as OCI images name it
-	Uname  string // "x86_64", as uname -m and packages name it
+// a path that starts with root. The last component need not exist.
+func Resolve(root, name string) (string, error) {
+	w, err := walk(root, name)
+	if err != nil {
+		return "", err
+	}
+	defer w.close()
+	return filepath.Join(root, filepath.Join(w.names...), w.missing), nil
 }
 
-// Arch reads the architecture of the tree from the ELF header of its init
-// program or shell. [ErrNoSystem] when it has none.
-func Arch(root string) (Machine, error) { return Machine{}, errors.ErrUnsupported }
-
-// File is one file of a kernel.
-type File struct {
-	Name string // its name in the layer's directory under /boot
-	Path string // where it is now, absolute
+// walker is a path on its way through a tree: a descriptor per directory
+// passed, so that ".." is where the walk came from and not what the file
+// system says.
+type walker struct {
+	fds     []int    // O_PATH; the root first
+	names   []string // one less than fds
+	kind    uint32   // S_IFMT of the top
+	missing string   // the last component, when it does not exist
 }
 
-// Kernel is a kernel that a tree ships, with what belongs to it.
-type Kernel struct {
-	Version string // as uname -r says it
-	Image   string // name of the kernel image among Files
-	Initrd  string // name of the initial ramdisk among Files, "" when there is none
-	Files   []File // by name
+func (w *walker) top() int { return w.fds[len(w.fds)-1] }
+
+func (w *walker) close() {
+	for _, fd := range w.fds {
+		unix.Close(fd)
+	}
 }
 
-// Kernels lists the kernels of the tree root, oldest first: those in /boot,
-// and those in usr/lib/modules that /boot does not have. Rescue kernels are
-// not listed. No kernel is no error.
-func Kernels(root string) ([]Kernel, error) { return nil, errors.ErrUnsupported }
-
-// KernelsIn lists the kernels in a /boot directory, oldest first.
-func KernelsIn(dir string) ([]Kernel, error) { return nil, errors.ErrUnsupported }
-
-// Pristine returns an oracle for the files below /etc of the tree root: it
-// reports whether the file at a path relative to /etc is what a package
-// shipped, going by usr/share/factory/etc or by dpkg's digests of
-// configuration files. Where it does not know it says no.
-func Pristine(root string) (func(path string) bool, error) { return nil, errors.ErrUnsupported }
-
-// FstabEntry is one line of fstab(5), with escapes decoded.
-type FstabEntry struct {
-	Source  string
-	Target  string
-	FSType  string
-	Options []string
-	Freq    int // dump(8)
-	PassNo  int // order of fsck(8)
+func (w *walker) pop() {
+	if last := len(w.fds) - 1; last > 0 {
+		unix.Close(w.fds[last])
+		w.fds, w.names = w.fds[:last], w.names[:last-1]
+	}
+	w.kind = unix.S_IFDIR
 }
 
-// Fstab is a file system table.
-type Fstab struct{}
-
-// ParseFstab reads a file system table. Lines it does not understand are
-// kept; a NUL byte is an error, fstab cannot hold one.
-func ParseFstab(data []byte) (*Fstab, error) { return nil, errors.ErrUnsupported }
-
-// Bytes is the table, with all lines that were not changed as they were.
-func (f *Fstab) Bytes() []byte { return nil }
-
-// Entries are the table's lines, in order.
-func (f *Fstab) Entries() []FstabEntry { return nil }
-
-// Lookup finds the last line for a mount point, the one that is mounted on
-// top.
-func (f *Fstab) Lookup(target string) (FstabEntry, bool) { return FstabEntry{}, false }
-
-// Replace rewrites the line that Lookup finds for target. [ErrNoEntry] when there is none.
-func (f *Fstab) Replace(target string, e FstabEntry) error { return errors.ErrUnsupported }
-
-// Add appends a line.
-func (f *Fstab) Add(e FstabEntry) error { return errors.ErrUnsupported }
-
-// EnsureOption adds a mount option to the line for target unless it has it.
-func (f *Fstab) EnsureOption(target, option string) error { return errors.ErrUnsupported }
-
-// ErrNoEntry says that a table has no line for a mount point.
-var ErrNoEntry = errors.New("no such entry")
-
-// ShellVars is a file of shell assignments, such as /etc/default/grub.
-type ShellVars struct{}
-
-// ParseShellVars reads a file of shell assignments.
-func ParseShellVars(data []byte) (*ShellVars, error) { return nil, errors.ErrUnsupported }
-
-// Get is the value of a variable, quotes removed and earlier variables of
-// the file expanded; ok is false when the file does not set it. A value that
-// only a shell can compute, as $(…), is an error.
-func (v *ShellVars) Get(name string) (value string, ok bool, err error) {
-	return "", false, errors.ErrUnsupported
+// walk goes to name in root, links resolved inside. The caller closes it.
+func walk(root, name string) (*walker, error) {
+	fd, err := unix.Open(root, unix.O_PATH|unix.O_DIRECTORY|unix.O_CLOEXEC, 0)
+	if err != nil {
+		return nil, &os.PathError{Op: "open", Path: root, Err: err}
+	}
+	w := &walker{fds: []int{fd}, kind: unix.S_IFDIR}
+	if err := w.follow(name); err != nil {
+		w.close()
+		return nil, &os.PathError{Op: "resolve", Path: filepath.Join(root, name), Err: err}
+	}
+	return w, nil
 }
 
-// Set makes the file give the variable this value: only the bytes of its
-// last value change, or a line is added at the end.
-func (v *ShellVars) Set(name, value string) error { return errors.ErrUnsupported }
+func (w *walker) follow(name string) error {
+	rest, links := strings.Split(name, "/"), 0
+	for len(rest) > 0 {
+		step := rest[0]
+		rest = rest[1:]
+		target, err := w.step(step, len(rest) == 0)
+		if err != nil {
+			return err
+		}
+		if target == "" {
+			continue
+		}
+		if links++; links > maxLinks {
+			return unix.ELOOP
+		}
+		if target[0] == '/' {
+			for len(w.fds) > 1 {
+				w.pop()
+			}
+		}
+		rest = append(strings.Split(target, "/"), rest...)
+	}
+	return nil
+}
 
-// Bytes is the file.
-func (v *ShellVars) Bytes() []byte { return nil }
+// step goes one component on, or returns the target of the link it is.
+func (w *walker) step(name string, last bool) (target string, err error) {
+	switch {
+	case w.kind != unix.S_IFDIR:
+		return "", unix.ENOTDIR
+	case name == "" || name == ".":
+		return "", nil
+	case name == "..":
+		w.pop()
+		return "", nil
+	}
+	fd, err := unix.Openat(w.top(), name, unix.O_PATH|unix.O_NOFOLLOW|unix.O_CLOEXEC, 0)
+	if errors.Is(err, unix.ENOENT) && last {
+		w.missing = name
+		return "", nil
+	}
+	if err != nil {
+		return "", err
+	}
+	var st unix.Stat_t
+	if err := unix.Fstat(fd, &st); err != nil {
+		unix.Close(fd)
+		return "", err
+	}
+	if st.Mode&unix.S_IFMT != unix.S_IFLNK {
+		w.fds, w.names, w.kind = append(w.fds, fd), append(w.names, name), st.Mode&unix.S_IFMT
+		return "", nil
+	}
+	defer unix.Close(fd)
+	buf := make([]byte, unix.PathMax)
+	n, err := unix.Readlinkat(fd, "", buf)
+	return string(buf[:max(n, 0)]), err
+}
