@@ -243,9 +243,13 @@ func TestFlipIsOneSector(t *testing.T) {
 
 func FuzzParseEnv(f *testing.F) {
 	for _, lines := range oddBlocks {
-		f.Add(block(lines), "saved_entry", "x\\\ny")
+		f.Add(lines, "saved_entry", "x\\\ny")
 	}
-	f.Fuzz(func(t *testing.T, data []byte, name, value string) {
+	f.Fuzz(func(t *testing.T, lines, name, value string) {
+		if _, err := boot.ParseEnv([]byte(lines)); err == nil && len(lines) != 1024 {
+			t.Fatalf("ParseEnv of %d bytes = nil; want an error", len(lines))
+		}
+		data := block(lines)
 		e, err := boot.ParseEnv(data)
 		if err != nil {
 			return
