@@ -26,9 +26,9 @@ type FstabEntry struct {
 // Fstab is a file system table.
 type Fstab struct{ lines []fstabLine }
 
-// fstabLine is a line with its end, "\n", "\r\n" or, for the last, "".
+// fstabLine is a line of the table.
 type fstabLine struct {
-	text, end string
+	text, end string      // end is "\n", "\r\n", or at the end of the file less
 	entry     *FstabEntry // nil for comments, blanks and what is not understood
 	tail      string      // what follows the sixth field
 }
@@ -42,7 +42,7 @@ func ParseFstab(data []byte) (*Fstab, error) {
 	}
 	f := &Fstab{}
 	for text := range strings.Lines(string(data)) {
-		line := fstabLine{text: strings.TrimRight(text, "\r\n")}
+		line := fstabLine{text: strings.TrimSuffix(strings.TrimSuffix(text, "\n"), "\r")}
 		line.end = text[len(line.text):]
 		line.entry, line.tail = parseFstabLine(line.text)
 		f.lines = append(f.lines, line)
@@ -188,8 +188,8 @@ func (f *Fstab) Add(e FstabEntry) error {
 	if err != nil {
 		return err
 	}
-	if n := len(f.lines); n > 0 && f.lines[n-1].end == "" {
-		f.lines[n-1].end = "\n"
+	if n := len(f.lines); n > 0 && !strings.HasSuffix(f.lines[n-1].end, "\n") {
+		f.lines[n-1].end += "\n"
 	}
 	e = e.clone()
 	f.lines = append(f.lines, fstabLine{text: text, end: "\n", entry: &e})
