@@ -24,7 +24,10 @@ var styles = []string{"debian12", "el9"}
 
 func forStyles(t *testing.T, test func(t *testing.T, style string)) {
 	for _, style := range styles {
-		t.Run(style, func(t *testing.T) { test(t, style) })
+		t.Run(style, func(t *testing.T) {
+			t.Parallel()
+			test(t, style)
+		})
 	}
 }
 
@@ -66,7 +69,7 @@ func TestAddSetDefaultRemove(t *testing.T) {
 		h.must(h.boot.Remove(layerB))
 		h.must(h.boot.RemoveKernels(layerB))
 		h.check()
-		for _, path := range []string{"/boot/grub/custom.cfg", "/boot/grub/imgbase.cfg", "/boot/" + layerA, "/boot/" + layerB} {
+		for _, path := range []string{"/boot/grub/custom.cfg", "/boot/grub/imgbase.cfg", "/boot/grub2/custom.cfg", "/boot/" + layerA, "/boot/" + layerB} {
 			if h.exists(path) {
 				t.Errorf("%s is left after the last layer", path)
 			}
@@ -194,6 +197,15 @@ func TestSetDefaultRefuses(t *testing.T) {
 	if err := h.boot.SetDefault(idA); !errors.Is(err, boot.ErrFixedDefault) {
 		t.Errorf("SetDefault with a fixed default = %v; want %v", err, boot.ErrFixedDefault)
 	}
+}
+
+// A run cut in Remove leaves an entry file that is off the menu already.
+func TestSetDefaultCompletesMenu(t *testing.T) {
+	h := newHost(t, "debian12")
+	h.must(h.install(layerA, kver))
+	h.must(os.Remove(filepath.Join(h.root, "boot/grub/imgbase.cfg")))
+	h.must(h.boot.SetDefault(idA))
+	h.check()
 }
 
 // The block is behind a link on EL; it must stay one, and the block itself

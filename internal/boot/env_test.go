@@ -192,7 +192,10 @@ func TestEnvRefusesWhatDoesNotFit(t *testing.T) {
 		if err := e.Set("saved_entry", strings.Repeat("x", n)); err != nil {
 			break
 		}
-		if got := listing(list(t, e)); got["saved_entry"] != strings.Repeat("x", n)+"\n" || len(got) != 1 {
+		if err := e.Set("foreign", "1"); err != nil {
+			t.Fatal(err)
+		}
+		if got := listing(list(t, e)); got["saved_entry"] != strings.Repeat("x", n)+"\n" || got["foreign"] != "1\n" || len(got) != 2 {
 			t.Errorf("GRUB lists %v for a value of %d", got, n)
 		}
 	}
@@ -202,6 +205,30 @@ func list(t *testing.T, e *boot.Env) string {
 	t.Helper()
 	s, _ := editenv(t, e.Bytes(), "list")
 	return s
+}
+
+// GRUB looks for the bytes "saved_entry=", also within another name.
+func TestEnvPutsSavedEntryFirst(t *testing.T) {
+	e := boot.NewEnv()
+	for _, name := range []string{"imgbase_old_saved_entry", "saved_entry"} {
+		if err := e.Set(name, "before"); err != nil {
+			t.Fatal(err)
+		}
+	}
+	parsed := parseEnv(t, block("imgbase_old_saved_entry=before\nsaved_entry=before\n"))
+	if err := parsed.Prepare(); err != nil {
+		t.Fatal(err)
+	}
+	for _, data := range [][]byte{e.Bytes(), parsed.Bytes()} {
+		_, set := editenv(t, data, "set", "saved_entry=after")
+		after := parseEnv(t, set)
+		if old, _ := after.Get("imgbase_old_saved_entry"); old != "before" {
+			t.Errorf("imgbase_old_saved_entry = %q after GRUB set saved_entry; want before", old)
+		}
+		if id, _ := after.Get("saved_entry"); id != "after" {
+			t.Errorf("saved_entry = %q; want after", id)
+		}
+	}
 }
 
 // The law of the flip: whatever the values, setting our variables in a

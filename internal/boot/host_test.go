@@ -278,6 +278,9 @@ func (h *host) check() {
 		h.Errorf("the default %s is not on the menu %q", id, ids)
 	}
 	h.checkEnv()
+	if h.exists("/boot/grub2/imgbase.cfg") {
+		h.Error("there is an include for a GRUB that reads the entries itself")
+	}
 	for path, content := range foreignFiles {
 		if got := h.read(path); got != content {
 			h.Errorf("%s = %q; want it untouched", path, got)
