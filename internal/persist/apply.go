@@ -131,6 +131,9 @@ func (a *applier) carry(c Change, dst *os.File, name string) error {
 		}
 		a.links[c.node.file] = c
 	}
+	if c.node.isDir() {
+		return a.putDir(dst, name, c.attrs)
+	}
 	src, _, err := a.mine.parent(c.Path)
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil // removed since, with its directory
