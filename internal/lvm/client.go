@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"math"
 	"strconv"
+	"strings"
 
 	"imgbase/internal/run"
 )
@@ -90,7 +91,7 @@ func (c *Client) Remove(ctx context.Context, vg string, names ...string) error {
 		return fmt.Errorf("remove volume: %w", err)
 	}
 	args := append([]string{"--select", `pool_lv!=""`}, volumes...)
-	return c.do(ctx, "remove volume", "lvremove", args...)
+	return c.do(ctx, "remove volume "+strings.Join(names, ", "), "lvremove", args...)
 }
 
 // Rename gives a volume another name; one that is in use as well.

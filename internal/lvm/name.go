@@ -14,9 +14,8 @@ const MaxName = 55
 // ErrName is a name that LVM, or our stricter rule, does not accept.
 var ErrName = errors.New("not a valid volume name")
 
-// reservedPrefixes and reservedWords are names that LVM keeps for itself,
-// reservedParts the pieces by which it recognizes its internal volumes
-// (lvm(8), VALID NAMES).
+// reservedPrefix returns how the name begins if LVM keeps such names for
+// itself (lvm(8), VALID NAMES).
 func reservedPrefix(name string) string {
 	for _, p := range []string{"snapshot", "pvmove"} {
 		if strings.HasPrefix(name, p) {
@@ -26,6 +25,8 @@ func reservedPrefix(name string) string {
 	return ""
 }
 
+// reservedPart returns the piece of the name by which LVM recognizes its
+// internal volumes, "" if there is none.
 func reservedPart(name string) string {
 	for _, p := range []string{
 		"_cdata", "_cmeta", "_corig", "_cpool", "_cvol", "_imeta", "_iorig", "_mimage", "_mlog",
@@ -117,7 +118,10 @@ func ParseDMName(name string) (vg, lv string, ok bool) {
 		}
 	}
 	vg, lv = parts[0].String(), parts[1].String()
-	return vg, lv, plausible(vg) == nil && plausible(lv) == nil
+	if plausible(vg) != nil || plausible(lv) != nil {
+		return "", "", false
+	}
+	return vg, lv, true
 }
 
 func dmName(vg, lv string) string {

@@ -1,6 +1,7 @@
 package lvm
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"fmt"
@@ -29,8 +30,7 @@ func reportArgs() []string {
 	}
 }
 
-// Report reads the state of every volume group with one LVM process, which
-// takes no lock that a change by somebody else would wait for.
+// Report reads the state of every volume group with one LVM process.
 func (c *Client) Report(ctx context.Context) (Report, error) {
 	out, err := c.Runner.Run(ctx, run.Cmd{Name: "lvm", Args: reportArgs()})
 	if err != nil {
@@ -99,7 +99,8 @@ type segRow struct {
 	ChunkSize string `json:"chunk_size"`
 }
 
-// ParseReport reads what LVM printed for [Client.Report]. Fields it does not
+// ParseReport reads what LVM printed for [Client.Report], sorted by name;
+// LVM's own order of volume groups is that of the disks. Fields it does not
 // know are passed over; a value that cannot be read is an error.
 func ParseReport(data []byte) (Report, error) {
 	var doc document
@@ -115,6 +116,10 @@ func ParseReport(data []byte) (Report, error) {
 			return Report{}, fmt.Errorf("lvm report: %w", err)
 		}
 	}
+	slices.SortFunc(r.VGs, func(a, b VG) int { return strings.Compare(a.Name, b.Name) })
+	slices.SortStableFunc(r.LVs, func(a, b LV) int {
+		return cmp.Or(strings.Compare(a.VG, b.VG), strings.Compare(a.Name, b.Name))
+	})
 	return r, nil
 }
 

@@ -19,6 +19,9 @@ func Real(t *testing.T, r run.Runner, disk string) Env {
 	start(t, r, "lvcreate", "--yes", "--quiet", "--type", "thin-pool", "--name", pool, "--size", "64m",
 		"--poolmetadatasize", "2m", "--zero", "n", vg)
 
+	filler := func(t testing.TB) {
+		start(t, r, "lvcreate", "--yes", "--quiet", "--type", "thin", "--thinpool", pool, "--virtualsize", "64m", "--name", "filler", vg)
+	}
 	return Env{
 		Runner: r, VG: vg, Pool: pool, Disk: disk,
 		Hold: func(t testing.TB, lv lvm.LV) func() {
@@ -28,13 +31,15 @@ func Real(t *testing.T, r run.Runner, disk string) Env {
 			return func() { start(t, r, "dmsetup", "remove", "--retry", "imgbase-hold") }
 		},
 		FillData: func(t testing.TB) {
-			start(t, r, "lvcreate", "--yes", "--quiet", "--type", "thin", "--thinpool", pool, "--virtualsize", "64m", "--name", "filler", vg)
+			filler(t)
 			start(t, r, "dd", "if=/dev/zero", "of=/dev/"+vg+"/filler", "bs=1M", "count=64", "oflag=direct")
 		},
 		FillMetadata: func(t testing.TB) {
-			// Each thin device, known to LVM or not, takes one of the 512
-			// blocks of metadata.
-			start(t, r, "sh", "-c", "for i in $(seq 100000 100420); do dmsetup message imgbase--test-pool-tpool 0 \"create_thin $i\" || exit 1; done")
+			// The -tpool device is there once the pool has a volume. Each thin
+			// device, known to LVM or not, takes one of the 512 blocks of
+			// metadata.
+			filler(t)
+			start(t, r, "sh", "-c", "for i in $(seq 100001 100350); do dmsetup message imgbase--test-pool-tpool 0 \"create_thin $i\" || exit 1; done")
 		},
 	}
 }
