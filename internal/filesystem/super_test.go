@@ -94,24 +94,17 @@ func TestIdentifySquashfs(t *testing.T) {
 	}
 }
 
-// heads are the first 32 KiB of real file systems.
+// heads are the first 2 KiB of what mkfs.ext4 (with and without checksums),
+// mkfs.xfs (versions 5 and 4) and mksquashfs made.
 func heads(t testing.TB) map[string][]byte {
 	t.Helper()
 	all := map[string][]byte{}
-	for name, script := range map[string]string{
-		"ext4":     "truncate -s 16M $1; mkfs.ext4 -q $1",
-		"ext4old":  "truncate -s 16M $1; mkfs.ext4 -q -O ^metadata_csum $1",
-		"xfs":      "truncate -s 320M $1; mkfs.xfs -q $1",
-		"xfs4":     "truncate -s 320M $1; mkfs.xfs -q -m crc=0 $1 2>/dev/null",
-		"squashfs": "mksquashfs /etc/apt $1 -quiet -no-progress",
-	} {
-		path := filepath.Join(t.TempDir(), "fs")
-		sh(t, script, path)
-		b, err := os.ReadFile(path)
+	for _, name := range []string{"ext4", "ext4old", "xfs", "xfs4", "squashfs"} {
+		b, err := os.ReadFile(filepath.Join("testdata", name+".head"))
 		if err != nil {
 			t.Fatal(err)
 		}
-		all[name] = b[:min(len(b), 32<<10)]
+		all[name] = b
 	}
 	return all
 }
@@ -205,7 +198,7 @@ func (failing) ReadAt([]byte, int64) (int, error) { return 0, os.ErrPermission }
 
 func FuzzIdentify(f *testing.F) {
 	for _, b := range heads(f) {
-		f.Add(b[:4096])
+		f.Add(b)
 	}
 	f.Add([]byte(nil))
 	f.Fuzz(func(t *testing.T, b []byte) {
