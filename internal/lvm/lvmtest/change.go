@@ -18,6 +18,7 @@ func (m *Model) lvremove(args []string) (string, *refusal) {
 	const thinOnly = `pool_lv!=""`
 	if s := c.value("--select"); s != thinOnly {
 		m.fail("lvremove without --select '%s' would remove a pool with all it holds", thinOnly)
+		return "", misuse("the model removes thin volumes only")
 	}
 	var out string
 	var refused []string

@@ -112,6 +112,11 @@ func changeTests() []suiteTest {
 				s.want("a", state{Size: 16, Pool: s.Pool, Thin: true, Active: true})
 			}
 		}},
+	}
+}
+
+func tagTests() []suiteTest {
+	return []suiteTest{
 		{"ChangeMissing", func(s s) {
 			for _, do := range []func() error{
 				func() error { return s.c.Activate(s.Context(), s.VG, "a") },
