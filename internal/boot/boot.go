@@ -261,4 +261,25 @@ func (b *Boot) Refresh() error {
 	return b.files.Settle(b.dir)
 }
 
+// RemoveTemporary removes the temporary files that a process killed in the
+// middle of a change left where this package writes.
+func (b *Boot) RemoveTemporary() error {
+	dirs := []string{b.dir, b.entriesDir(), b.grub.dir, filepath.Dir(b.grub.env)}
+	all, err := os.ReadDir(b.dir)
+	if err != nil {
+		return err
+	}
+	for _, d := range all {
+		if d.IsDir() && checkLayer(d.Name()) == nil {
+			dirs = append(dirs, filepath.Join(b.dir, d.Name()))
+		}
+	}
+	for _, dir := range dirs {
+		if err := durable.RemoveTemporary(dir); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
 func (b *Boot) entriesDir() string { return filepath.Join(b.dir, "loader", "entries") }
