@@ -13,7 +13,7 @@
 //     the lvcreate that makes it.
 //   - LVM switches a volume group's metadata atomically but does not flush
 //     it; [Client.Flush] does.
-//   - Device paths come from the report and are never composed.
+//   - Device paths come from the report; [Path] is for a volume made since.
 //   - A failed verb is an error that matches at most one of the sentinels
 //     below and carries the [run.Error] of the process.
 package lvm
