@@ -292,25 +292,12 @@ func (a *applier) setAttributes(dir *os.File, name string, kind uint32, attrs at
 			return &os.PathError{Op: "chmod", Path: escape(name), Err: err}
 		}
 	}
-	keys := slices.SortedFunc(maps.Keys(attrs.xattrs), capabilityLast)
-	for _, key := range keys {
+	for _, key := range slices.Sorted(maps.Keys(attrs.xattrs)) {
 		if err := unix.Lsetxattr(path, key, []byte(attrs.xattrs[key]), 0); err != nil {
 			return &os.PathError{Op: "setxattr " + key, Path: escape(name), Err: err}
 		}
 	}
 	return nil
-}
-
-func capabilityLast(a, b string) int {
-	switch {
-	case a == b:
-		return 0
-	case a == capability:
-		return 1
-	case b == capability || a < b:
-		return -1
-	}
-	return 1
 }
 
 // chmod changes the mode of name without following it: fchmodat(2) always

@@ -460,3 +460,31 @@ func TestAdoptedAsksForEachFile(t *testing.T) {
 		t.Errorf("Pristine was asked for %q; want %q, files in question only", asked, want)
 	}
 }
+
+func TestCarryRuleMakesNoConflict(t *testing.T) {
+	rules := persist.Rules{Carry: []string{"id", "d/keep"}}
+	for name, c := range map[string]struct{ base, mine, theirs, want files }{
+		"beside from before": {files{"id": text("0")}, files{"id": text("m"), "id.imgnew": text("0")}, files{"id": text("0")}, files{"id": text("m")}},
+		"both changed":       {files{"id": text("0")}, files{"id": text("m")}, files{"id": text("1")}, files{"id": text("m")}},
+		"vendor's first":     {nil, nil, files{"id": text("1")}, files{"id": text("1")}},
+		"vendor dropped it":  {files{"id": text("0")}, files{"id": text("0")}, nil, files{"id": text("0")}},
+	} {
+		got := merge(t, t.TempDir(), c.base, c.mine, c.theirs, rules)
+		if diff := cmp.Diff(c.want, got.result); diff != "" || len(got.plan.Conflicts()) != 0 {
+			t.Errorf("%s: conflicts %v, result (-want +got):\n%s", name, got.plan.Conflicts(), diff)
+		}
+	}
+	kept := files{"d": dir(), "d/keep": text("0")}
+	got := merge(t, t.TempDir(), kept, kept, files{"d": text("file now")}, rules)
+	if diff := cmp.Diff(kept.with("d.imgnew", text("file now")), got.result); diff != "" {
+		t.Errorf("directory with a carried file (-want +got):\n%s", diff)
+	}
+}
+
+func TestAdoptedLetsEmptyDirectoryGo(t *testing.T) {
+	mine := files{"empty": dir()}
+	got := merge(t, t.TempDir(), mine, mine, nil, persist.Rules{Adopted: true})
+	if len(got.result) != 0 {
+		t.Errorf("result = %v; want nothing, an empty directory holds no edit", got.result)
+	}
+}

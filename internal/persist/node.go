@@ -41,7 +41,6 @@ func (a attributes) equal(b attributes) bool {
 // Extended attributes with a role of their own.
 const (
 	accessList = "system.posix_acl_access" // acl(5); its mask is the mode's group bits
-	capability = "security.capability"     // capabilities(7); lost by any chown or write
 	label      = "security.selinux"
 )
 
