@@ -488,3 +488,15 @@ func TestAdoptedLetsEmptyDirectoryGo(t *testing.T) {
 		t.Errorf("result = %v; want nothing, an empty directory holds no edit", got.result)
 	}
 }
+
+func TestFileThatEndsInAHole(t *testing.T) {
+	root := t.TempDir()
+	files{"f": text("start")}.write(t, root+"/mine")
+	if err := os.Truncate(root+"/mine/f", 1<<20); err != nil {
+		t.Fatal(err)
+	}
+	got := merge(t, root, nil, nil, nil, persist.Rules{})
+	if want := "start" + strings.Repeat("\x00", 1<<20-5); got.result["f"].Data != want {
+		t.Errorf("carried file has %d bytes; want %d, the hole at its end too", len(got.result["f"].Data), len(want))
+	}
+}

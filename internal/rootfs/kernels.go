@@ -64,7 +64,6 @@ var kernelFiles = [...]kernelFile{
 // package managers leave are no kernels.
 var (
 	version = regexp.MustCompile(`^[0-9][0-9A-Za-z.+_~-]*$`)
-	rescue  = "0-rescue-"
 	copies  = regexp.MustCompile(`\.(old|bak|hmac|rpmnew|rpmsave|rpmorig|dpkg-[a-z]+)$`)
 )
 
@@ -208,7 +207,7 @@ func (s *kernelSearch) sorted() []Kernel {
 }
 
 func isVersion(v string) bool {
-	return version.MatchString(v) && !strings.HasPrefix(v, rescue) && !copies.MatchString(v)
+	return version.MatchString(v) && !strings.HasPrefix(v, "0-rescue-") && !copies.MatchString(v)
 }
 
 // list names what is in a directory of the tree root, sorted; a missing
