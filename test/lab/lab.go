@@ -27,7 +27,8 @@
 //
 // What always holds: no test changes what others start from; a machine ends
 // with its test; at most as many machines as processors run at once on this
-// computer; a failed test leaves its console log and disk in the cache under
+// computer, so a test that has a machine running must not wait for a second
+// one; a failed test leaves its console log and disk in the cache under
 // lab-failures and says where.
 //
 // The lab needs root, for owners of files and loop devices, and the packages

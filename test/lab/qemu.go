@@ -170,10 +170,9 @@ func (m *machine) attach(ctx context.Context, name, path string) error {
 		return err
 	}
 	m.drives = append(m.drives, drive{name, path, at})
-	device := DriveDevice(name)
-	r, err := m.run(ctx, "for i in $(seq 300); do test -b "+device+" && exit; sleep 0.1; done; exit 1")
+	r, err := m.run(ctx, "until test -b "+DriveDevice(name)+"; do sleep 0.1; done")
 	if err == nil && r.Code != 0 {
-		err = fmt.Errorf("attach %s: no device in the guest", name)
+		err = fmt.Errorf("attach %s: exit %d: %s", name, r.Code, r.Stderr)
 	}
 	return err
 }

@@ -2,6 +2,7 @@ package lab
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io/fs"
 	"os"
@@ -78,8 +79,17 @@ func (vm *VM) end(t testing.TB) {
 		}
 	}
 	vm.Kill()
-	kept, err := vm.dir.keep(t.Name())
-	t.Logf("lab: console, journal and disk kept in %s (%v)", kept, err)
+	// Saved memory is big and tells nothing.
+	ram, err := filepath.Glob(filepath.Join(vm.dir.path, "*-ram"))
+	for _, f := range ram {
+		err = errors.Join(err, os.Remove(f))
+	}
+	kept, kerr := vm.dir.keep(t.Name())
+	err = errors.Join(err, kerr)
+	if err != nil {
+		t.Logf("lab: traces of the failure: %v", err)
+	}
+	t.Logf("lab: console, journal and disk kept in %s", kept)
 }
 
 // Kill cuts the power: QEMU ends by SIGKILL. [VM.Boot] turns it on again.
