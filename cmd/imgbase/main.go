@@ -15,6 +15,7 @@ import (
 	"imgbase/internal/cli"
 	"imgbase/internal/config"
 	"imgbase/internal/durable"
+	"imgbase/internal/filesystem"
 	"imgbase/internal/host"
 	"imgbase/internal/image"
 	"imgbase/internal/mount"
@@ -42,10 +43,11 @@ func main() {
 
 // open wires the host to this machine.
 func open(log *slog.Logger, observe func(host.Event)) *host.Host {
-	mounter := mount.OS{}
+	mounter, runner := mount.OS{}, run.OS{Log: log}
 	return host.New(host.Config{
-		Root: "/", Runner: run.OS{Log: log}, Mounter: mounter, Files: durable.OS{},
-		Machine: runtime.GOARCH, Program: "/proc/self/exe", Log: log, Observe: observe,
+		Root: "/", Runner: runner, Mounter: mounter, Files: durable.OS{},
+		Filesystems: filesystem.Tools{Runner: runner, Mounter: mounter},
+		Machine:     runtime.GOARCH, Program: "/proc/self/exe", Log: log, Observe: observe,
 		OpenImage: func(ctx context.Context, path string) (image.Source, error) {
 			return image.OpenLiveimg(ctx, mounter, path)
 		},

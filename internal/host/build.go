@@ -114,14 +114,14 @@ func (b *build) settleLayer() txn.Step {
 		Name: "new file system UUID for " + b.layer.String(),
 		Do: func(ctx context.Context) error {
 			dev := b.device(b.layer)
-			info, err := b.h.fs.Probe(ctx, dev)
+			info, err := b.h.Filesystems.Probe(ctx, dev)
 			if err != nil {
 				return err
 			}
-			if err := b.h.fs.NewUUID(ctx, dev, info.Type); err != nil {
+			if err := b.h.Filesystems.NewUUID(ctx, dev, info.Type); err != nil {
 				return err
 			}
-			return b.h.fs.Grow(ctx, dev, info.Type)
+			return b.h.Filesystems.Grow(ctx, dev, info.Type)
 		},
 	}
 }
@@ -248,7 +248,7 @@ func bootKernel(k rootfs.Kernel) boot.Kernel {
 
 // mounted mounts a volume's file system for the time of do.
 func (h *Host) mounted(ctx context.Context, device string, readOnly bool, do func(dir, fstype string) error) (err error) {
-	info, err := h.fs.Probe(ctx, device)
+	info, err := h.Filesystems.Probe(ctx, device)
 	if err != nil {
 		return err
 	}

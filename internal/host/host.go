@@ -40,6 +40,8 @@ type Config struct {
 	Runner  run.Runner
 	Mounter mount.Mounter
 	Files   durable.Files
+	// Filesystems identifies and changes file systems on devices.
+	Filesystems Filesystems
 	// OpenImage opens what an update comes from.
 	OpenImage func(ctx context.Context, path string) (image.Source, error)
 	// Machine is the architecture of this host as Go names it.
@@ -52,6 +54,14 @@ type Config struct {
 	Observe func(Event)
 }
 
+// Filesystems are the file systems on devices; [filesystem.Tools] has the
+// contract.
+type Filesystems interface {
+	Probe(ctx context.Context, dev string) (filesystem.Info, error)
+	NewUUID(ctx context.Context, dev, typ string) error
+	Grow(ctx context.Context, dev, typ string) error
+}
+
 // Event is progress: a step that begins (Total 0), or how far it is in bytes.
 type Event struct {
 	Step        string
@@ -62,7 +72,6 @@ type Event struct {
 type Host struct {
 	Config
 	lvm *lvm.Client
-	fs  filesystem.Tools
 }
 
 // New returns the host that c describes. Nothing is read yet.
@@ -73,7 +82,7 @@ func New(c Config) *Host {
 	if c.Observe == nil {
 		c.Observe = func(Event) {}
 	}
-	return &Host{Config: c, lvm: lvm.New(c.Runner), fs: filesystem.Tools{Runner: c.Runner, Mounter: c.Mounter}}
+	return &Host{Config: c, lvm: lvm.New(c.Runner)}
 }
 
 // path is a path in the running system.

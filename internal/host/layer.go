@@ -110,7 +110,7 @@ func (b *build) hold(ctx context.Context, lv lvm.LV) (string, error) {
 			return b.h.lvm.Deactivate(context.WithoutCancel(ctx), lv.VG, lv.Name)
 		})
 	}
-	info, err := b.h.fs.Probe(ctx, lv.Path)
+	info, err := b.h.Filesystems.Probe(ctx, lv.Path)
 	if err != nil {
 		return "", err
 	}

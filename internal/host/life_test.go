@@ -1,0 +1,104 @@
+package host_test
+
+import (
+	"context"
+	"errors"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"imgbase/internal/host"
+	"imgbase/internal/host/hosttest"
+)
+
+// taken is a host that was taken over and runs its first layer.
+func taken(t testing.TB) *hosttest.Host {
+	t.Helper()
+	h := hosttest.New(t)
+	h.Must(h.Init("node-1.0-1"))
+	h.Boot()
+	return h
+}
+
+func running(t *testing.T, h *hosttest.Host, want string) {
+	t.Helper()
+	if h.Running() != want {
+		t.Fatalf("%s runs; want %s", h.Running(), want)
+	}
+}
+
+func tree(t *testing.T, h *hosttest.Host) string {
+	t.Helper()
+	l, err := h.Host().Layout(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	text, err := l.Tree()
+	if err != nil {
+		t.Fatal(err)
+	}
+	return text
+}
+
+func TestLife(t *testing.T) {
+	h := taken(t)
+	running(t, h, "node-1.0-1+1")
+	if fstab := h.Read("etc/fstab"); !strings.Contains(fstab, "/dev/HostVG/node-1.0-1+1 / ext4 defaults,errors=remount-ro,discard 0 1") ||
+		!strings.Contains(fstab, "# made by the installer\n") {
+		t.Errorf("fstab of the layer:\n%s", fstab)
+	}
+
+	h.Write(map[string]string{"etc/motd": "mine\n", "etc/local.conf": "added\n"})
+	c := h.Must(h.Update(h.Image("node-1.1-1", map[string]string{
+		"etc/ssh/sshd_config": "Port 2222\n", "etc/motd": "vendor\n", "etc/new.conf": "new\n",
+	})))
+	running(t, h, "node-1.0-1+1")
+	if c.Etc == nil || c.Etc.Summary().Conflicts == 0 {
+		t.Errorf("the update reports no conflict: %+v", c.Etc)
+	}
+	h.Boot()
+	running(t, h, "node-1.1-1+1")
+	for name, want := range map[string]string{
+		"etc/motd": "mine\n", "etc/motd.imgnew": "vendor\n", "etc/local.conf": "added\n", "etc/new.conf": "new\n",
+		"etc/hostname": "installed\n",
+	} {
+		if got := h.Read(name); got != want {
+			t.Errorf("%s = %q; want %q", name, got, want)
+		}
+	}
+
+	h.Must(h.Do(func(ctx context.Context, on *host.Host) (*host.Change, error) { return on.PlanRollback(ctx, "") }))
+	h.Boot()
+	running(t, h, "node-1.0-1+1")
+	_, err := h.Do(func(ctx context.Context, on *host.Host) (*host.Change, error) { return on.PlanRollback(ctx, "") })
+	if !errors.Is(err, host.ErrNothingBefore) {
+		t.Errorf("rollback from the first layer: %v; want ErrNothingBefore", err)
+	}
+
+	c = h.Must(h.Update(h.Image("node-1.2-1", nil)))
+	if want := []string{"node-1.1-1"}; strings.Join(c.Removed, " ") != strings.Join(want, " ") {
+		t.Errorf("collected %q; want %q", c.Removed, want)
+	}
+	h.Boot()
+	running(t, h, "node-1.2-1+1")
+	if got, want := tree(t, h), "node-1.0-1\n +- node-1.0-1+1\nnode-1.2-1\n +- node-1.2-1+1"; got != want {
+		t.Errorf("tree:\n%s\nwant:\n%s", got, want)
+	}
+
+	h.Must(h.Do(func(ctx context.Context, on *host.Host) (*host.Change, error) {
+		return on.PlanRemove(ctx, "node-1.0-1")
+	}))
+	if got, want := tree(t, h), "node-1.2-1\n +- node-1.2-1+1"; got != want {
+		t.Errorf("tree after removal:\n%s\nwant:\n%s", got, want)
+	}
+	if _, err := os.Stat(filepath.Join(h.Root(), "boot/node-1.0-1+1")); !os.IsNotExist(err) {
+		t.Errorf("/boot/node-1.0-1+1 is left: %v", err)
+	}
+	if got := h.Read("boot/vmlinuz-0-rescue-foreign"); got != "rescue" {
+		t.Errorf("a foreign kernel is %q", got)
+	}
+	if got := h.Read("boot/loader/entries/other.conf"); got == "" {
+		t.Error("a foreign entry is gone")
+	}
+}
