@@ -266,14 +266,16 @@ func (h *Host) mounted(ctx context.Context, device string, readOnly bool, do fun
 
 // inside mounts a volume read-only for the time of do, activating one that is
 // not active for that time too.
-func (h *Host) inside(ctx context.Context, lv lvm.LV, do func(dir string) error) (err error) {
+func (h *Host) inside(ctx context.Context, lv lvm.LV, do func(dir string) error) error {
 	if !lv.Active {
 		if err := h.lvm.Activate(ctx, lv.VG, lv.Name); err != nil {
 			return err
 		}
 		defer func() {
-			if derr := h.lvm.Deactivate(context.WithoutCancel(ctx), lv.VG, lv.Name); err == nil {
-				err = derr
+			// A base that stays active until the next boot is no reason to
+			// fail an update.
+			if derr := h.lvm.Deactivate(context.WithoutCancel(ctx), lv.VG, lv.Name); derr != nil {
+				h.Log.WarnContext(ctx, derr.Error())
 			}
 		}()
 	}

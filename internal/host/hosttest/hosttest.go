@@ -63,7 +63,7 @@ type Host struct {
 // New is an installed Debian host on thin volumes, not taken over.
 func New(t testing.TB) *Host {
 	t.Helper()
-	h := &Host{T: t, Dir: t.TempDir(), Power: &Power{}, root: Root, uuids: map[string]string{}, open: map[string]bool{}}
+	h := &Host{T: t, Dir: tempDir(t), Power: &Power{}, root: Root, uuids: map[string]string{}, open: map[string]bool{}}
 	h.LVM = lvmtest.New(t.Errorf)
 	h.LVM.Store = filepath.Join(h.Dir, "volumes")
 	h.LVM.AddVG(lvm.VG{Name: VG, Size: 64 * GiB, PVs: []string{"/dev/vda3"}})
