@@ -131,10 +131,14 @@ func sentinels(file *ast.File) (names []string) {
 }
 
 // example is a command in a document with what it prints on standard output.
-// The comment above it says on which host: see [onHost].
+// The comment above it says on which host, see [hostIn].
 var example = regexp.MustCompile("(?m)^<!-- host: (\\w+) -->\n```console\n\\$ imgbase (.*)\n((?s:.*?))^```$")
 
-// TestExamples runs the commands in the documents on a modelled host.
+// excerpt is a file in a document, as a host in that state has it.
+var excerpt = regexp.MustCompile("(?m)^<!-- file: (\\w+) (\\S+) -->\n```\n((?s:.*?))^```$")
+
+// TestExamples runs the commands in the documents on a modelled host, and
+// looks up the files.
 func TestExamples(t *testing.T) {
 	names, err := filepath.Glob("docs/*.md")
 	if err != nil {
@@ -152,6 +156,12 @@ func TestExamples(t *testing.T) {
 				part := example.FindStringSubmatch(block)
 				return fmt.Sprintf("<!-- host: %s -->\n```console\n$ imgbase %s\n%s```", part[1], part[2], onHost(t, part[1], part[2]))
 			})
+			want = excerpt.ReplaceAllStringFunc(want, func(block string) string {
+				ran++
+				part := excerpt.FindStringSubmatch(block)
+				h, _ := hostIn(t, part[1])
+				return fmt.Sprintf("<!-- file: %s %s -->\n```\n%s```", part[1], part[2], h.Read(part[2]))
+			})
 			checkDocument(t, name, want)
 		})
 	}
@@ -160,29 +170,33 @@ func TestExamples(t *testing.T) {
 	}
 }
 
-// onHost is what a command prints on a host in that state: "taken" runs its
-// first layer; on "updated" another boots next; "rebooted" runs that one; on
-// "interrupted" an update lost its power.
-func onHost(t *testing.T, state, command string) string {
+// hostIn makes a host in a state: "taken" runs its first layer; on "updated"
+// another boots next; on "interrupted" an update lost its power. newer is an
+// image to update to.
+func hostIn(t *testing.T, state string) (h *hosttest.Host, newer string) {
 	t.Helper()
-	h := hosttest.New(t)
+	h = hosttest.New(t)
 	h.Must(h.Init("node-1.0-1"))
 	h.Boot()
 	h.Write(map[string]string{"etc/motd": "mine\n", "etc/local.conf": "added\n"})
-	newer := h.Image("node-1.1-1", map[string]string{"etc/motd": "vendor\n", "etc/new.conf": "new\n"})
+	newer = h.Image("node-1.1-1", map[string]string{"etc/motd": "vendor\n", "etc/new.conf": "new\n"})
 	switch state {
 	case "taken":
-	case "updated", "rebooted":
+	case "updated":
 		h.Must(h.Update(newer))
-		if state == "rebooted" {
-			h.Boot()
-		}
 	case "interrupted":
 		record := txn.Record{Verb: "update", Name: "node-1.1-1+1"}
 		h.Must(nil, lvm.New(h.LVM).ChangeVGTags(t.Context(), hosttest.VG, []string{record.Tag()}, nil))
 	default:
 		t.Fatalf("no host %q", state)
 	}
+	return h, newer
+}
+
+// onHost is what a command prints on standard output.
+func onHost(t *testing.T, state, command string) string {
+	t.Helper()
+	h, newer := hostIn(t, state)
 	args := strings.Fields(command)
 	for i, a := range args {
 		if a == "node-1.1-1.img" {
