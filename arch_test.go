@@ -91,7 +91,7 @@ func checkHelpers(t *tree) (found []violation) {
 // or an import path alone for all of it.
 type seam struct {
 	owner string
-	tests bool // tests are held to it as well
+	tests bool // tests and their helpers are held to it as well
 	names []string
 }
 
@@ -117,7 +117,7 @@ func checkSeams(t *tree) (found []violation) {
 			continue
 		}
 		for _, m := range seams {
-			if s.dir == m.owner || s.test && !m.tests {
+			if s.dir == m.owner || (s.test || helper(s.dir)) && !m.tests {
 				continue
 			}
 			for _, spec := range s.ast.Imports {

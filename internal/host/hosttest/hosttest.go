@@ -11,27 +11,17 @@ package hosttest
 
 import (
 	"context"
-	"fmt"
-	"io/fs"
 	"os"
 	"path/filepath"
 	"runtime"
-	"sort"
 	"strings"
 	"testing"
 
-	"github.com/google/go-cmp/cmp"
-
 	"imgbase/internal/boot"
 	"imgbase/internal/durable"
-	"imgbase/internal/filesystem"
 	"imgbase/internal/host"
-	"imgbase/internal/image"
 	"imgbase/internal/lvm"
 	"imgbase/internal/lvm/lvmtest"
-	"imgbase/internal/mount"
-	"imgbase/internal/nvr"
-	"imgbase/internal/run"
 )
 
 // Names on the modelled host.
@@ -192,215 +182,6 @@ func (h *Host) Must(c *host.Change, err error) *host.Change {
 	h.T.Helper()
 	must(h.T, err)
 	return c
-}
-
-// Image makes an image: this host's first system with files changed or added
-// (content "-" removes).
-func (h *Host) Image(name string, changes map[string]string) string {
-	dir := filepath.Join(h.Dir, "images", name)
-	h.write(dir, system)
-	h.write(dir, map[string]string{
-		"usr/share/imgbase/build/meta/nvr":                      name + "\n",
-		"boot/vmlinuz-" + imageKernel(name):                     "kernel of " + name,
-		"boot/initrd.img-" + imageKernel(name):                  "initrd of " + name,
-		"usr/lib/modules/" + imageKernel(name) + "/modules.dep": "",
-		"etc/os-release":                                        "ID=node\nVERSION_ID=" + name + "\n",
-	})
-	for _, d := range shared[1:] {
-		must(h.T, os.MkdirAll(filepath.Join(dir, d), 0o755))
-	}
-	h.executable(filepath.Join(dir, "usr/lib/systemd/systemd"))
-	h.write(dir, changes)
-	return dir
-}
-
-func imageKernel(name string) string {
-	return "6.1.0-" + name[strings.LastIndex(name, "-")+1:] + "-amd64"
-}
-
-func (h *Host) openImage(_ context.Context, path string) (image.Source, error) {
-	data, err := os.ReadFile(filepath.Join(path, "usr/share/imgbase/build/meta/nvr"))
-	if err != nil {
-		return nil, fmt.Errorf("%w: %w", image.ErrNoNVR, err)
-	}
-	n, err := nvr.Parse(strings.TrimSpace(string(data)))
-	if err != nil {
-		return nil, err
-	}
-	return source{h: h, dir: path, info: image.Info{NVR: n, Size: 3 * GiB, Used: GiB, FSType: "ext4"}}, nil
-}
-
-// String is everything that must not change when a change is refused or
-// undone: volumes and tags, /boot, the running /etc, mounts.
-func (h *Host) String() string {
-	var b strings.Builder
-	b.WriteString(h.LVM.String())
-	for _, dir := range []string{"boot", "etc"} {
-		b.WriteString(listing(h.T, filepath.Join(h.Root(), dir), dir))
-	}
-	var mounts []string
-	for dev := range h.open {
-		mounts = append(mounts, "mounted "+dev+"\n")
-	}
-	sort.Strings(mounts)
-	b.WriteString(strings.Join(mounts, ""))
-	return b.String()
-}
-
-// Unchanged fails the test if the host is not what it was.
-func (h *Host) Unchanged(before string) {
-	h.T.Helper()
-	if diff := cmp.Diff(before, h.String()); diff != "" {
-		h.T.Errorf("the host has changed (-before +after):\n%s", diff)
-	}
-}
-
-// listing is a tree as text: mode, path and content of every file.
-func listing(t testing.TB, dir, name string) string {
-	var b strings.Builder
-	err := filepath.WalkDir(dir, func(path string, d fs.DirEntry, err error) error {
-		if err != nil {
-			return err
-		}
-		info, err := d.Info()
-		if err != nil {
-			return err
-		}
-		rel, err := filepath.Rel(dir, path)
-		if err != nil {
-			return err
-		}
-		content := ""
-		switch {
-		case d.Type()&fs.ModeSymlink != 0:
-			content, err = os.Readlink(path)
-		case d.Type().IsRegular():
-			var data []byte
-			data, err = os.ReadFile(path)
-			content = fmt.Sprintf("%q", data)
-		}
-		fmt.Fprintf(&b, "%s %s %s\n", info.Mode(), filepath.Join(name, rel), content)
-		return err
-	})
-	must(t, err)
-	return b.String()
-}
-
-// modelRunner is the model, with what is mounted in the running root taken
-// out of every copy of it.
-type modelRunner struct{ h *Host }
-
-func (r modelRunner) Run(ctx context.Context, c run.Cmd) (run.Output, error) {
-	out, err := r.h.LVM.Run(ctx, c)
-	if c.Name != "lvcreate" || err != nil {
-		return out, err
-	}
-	for _, lv := range r.h.LVM.State().LVs {
-		if lv.ThinPool || lv.Name == r.h.root || lv.Name == "var" {
-			continue
-		}
-		if _, known := r.h.uuids[lv.Name]; !known && lv.Origin != "" {
-			r.h.uuids[lv.Name] = r.h.uuids[lv.Origin]
-			if lv.Origin == r.h.root {
-				for _, dir := range shared {
-					path := filepath.Join(r.h.LVM.Dir(VG, lv.Name), dir)
-					if err := os.RemoveAll(path); err != nil {
-						return out, err
-					}
-					if err := os.Mkdir(path, 0o755); err != nil {
-						return out, err
-					}
-				}
-			}
-		}
-	}
-	return out, nil
-}
-
-// disk is the file system on a device.
-func (h *Host) disk(dev string) (filesystem.Info, error) {
-	name, err := h.volume(dev)
-	if err != nil {
-		return filesystem.Info{}, err
-	}
-	uuid := h.uuids[name]
-	if uuid == "" {
-		return filesystem.Info{}, fmt.Errorf("%s: %w", dev, filesystem.ErrUnknown)
-	}
-	return filesystem.Info{Type: "ext4", UUID: uuid}, nil
-}
-
-func (h *Host) volume(dev string) (string, error) {
-	name := strings.TrimPrefix(dev, "/dev/"+VG+"/")
-	lv, ok := h.LVM.State().LV(VG, name)
-	if !ok || !lv.Active {
-		return "", fmt.Errorf("%s: %w", dev, fs.ErrNotExist)
-	}
-	return name, nil
-}
-
-func (h *Host) renew(dev string) error {
-	name, err := h.volume(dev)
-	if err == nil && h.open[dev] {
-		err = fmt.Errorf("%s is mounted", dev)
-	}
-	if err != nil {
-		return err
-	}
-	h.next++
-	h.uuids[name] = fmt.Sprintf("uuid-%d", h.next)
-	return nil
-}
-
-// fill puts an image onto a device.
-func (h *Host) fill(dev, dir string) error {
-	name, err := h.volume(dev)
-	if err != nil {
-		return err
-	}
-	h.uuids[name] = "uuid-of-" + filepath.Base(dir)
-	return os.CopyFS(h.LVM.Dir(VG, name), os.DirFS(dir))
-}
-
-// mounter mounts volumes of the model: their directories are there already.
-type mounter struct{ h *Host }
-
-func (m mounter) Mount(_ context.Context, s mount.Spec) (mount.Mount, error) {
-	if m.h.Power.off {
-		return nil, ErrOff
-	}
-	if _, err := m.h.disk(s.Source); err != nil {
-		return nil, err
-	}
-	name, err := m.h.volume(s.Source)
-	if err != nil {
-		return nil, err
-	}
-	lv, _ := m.h.LVM.State().LV(VG, name)
-	if lv.ReadOnly && !s.ReadOnly {
-		return nil, fmt.Errorf("mount %s: %w", s.Source, fs.ErrPermission)
-	}
-	m.h.open[s.Source] = true
-	m.h.LVM.SetOpen(VG, name, true)
-	return &mounted{h: m.h, dev: s.Source, name: name}, nil
-}
-
-type mounted struct {
-	h         *Host
-	dev, name string
-}
-
-func (m *mounted) Dir() string { return m.h.LVM.Dir(VG, m.name) }
-
-func (m *mounted) Close() error {
-	if m.h.Power.off || !m.h.open[m.dev] {
-		return nil
-	}
-	delete(m.h.open, m.dev)
-	if m.name != m.h.root {
-		m.h.LVM.SetOpen(VG, m.name, false)
-	}
-	return nil
 }
 
 func must(t testing.TB, err error) {

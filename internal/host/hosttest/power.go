@@ -9,7 +9,6 @@ import (
 
 	"imgbase/internal/durable"
 	"imgbase/internal/filesystem"
-	"imgbase/internal/image"
 	"imgbase/internal/run"
 )
 
@@ -147,27 +146,4 @@ func (f filesystems) NewUUID(_ context.Context, dev, _ string) error {
 
 func (f filesystems) Grow(_ context.Context, dev, _ string) error {
 	return f.h.Power.effect("grow "+dev, func() error { _, err := f.h.disk(dev); return err })
-}
-
-// source is an image on the modelled machine: a directory.
-type source struct {
-	h    *Host
-	info image.Info
-	dir  string
-}
-
-func (s source) Info() image.Info { return s.info }
-func (s source) Root() string     { return s.dir }
-func (s source) Close() error     { return nil }
-
-func (s source) Write(ctx context.Context, device string, o image.WriteOptions) error {
-	return s.h.Power.effect("write "+device, func() error {
-		if err := ctx.Err(); err != nil {
-			return err
-		}
-		if o.Progress != nil {
-			o.Progress(s.info.Size, s.info.Size)
-		}
-		return s.h.fill(device, s.dir)
-	})
 }

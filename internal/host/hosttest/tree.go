@@ -46,7 +46,7 @@ func (h *Host) tree() {
 		"boot/loader/entries/other.conf": "title Memory test\nlinux /memtest\n",
 	})
 	must(h.T, os.Symlink("../../vda2", filepath.Join(root, "dev/disk/by-uuid/8f1c2a5e-0b1d-4c53-9d0a-6f3f1c9b7e11")))
-	h.executable(filepath.Join(root, "usr/lib/systemd/systemd"))
+	h.executable(filepath.Join(root, InitProgram))
 	h.mountTable()
 }
 
