@@ -1,0 +1,89 @@
+package imgbase_test
+
+import (
+	"fmt"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+
+	"imgbase/internal/persist"
+)
+
+// TestPersistenceTable carries every row of the table in docs/persistence.md
+// out, and wants every default rule to be named there.
+func TestPersistenceTable(t *testing.T) {
+	data, err := os.ReadFile("docs/persistence.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, table, _ := strings.Cut(string(data), "| base | mine | theirs |")
+	table, _, _ = strings.Cut(table, "\n\n")
+	rows := 0
+	for line := range strings.Lines(table) {
+		cells := strings.Split(strings.Trim(line, "| \n"), "|")
+		for i := range cells {
+			cells[i] = strings.TrimSpace(cells[i])
+		}
+		if len(cells) < 4 || cells[0] != "a" && cells[0] != "–" {
+			continue
+		}
+		rows++
+		cells = append(cells, "", "")
+		trees, want := cells[:3], cells[3:6]
+		if got := mergeRow(t, trees); !slices.Equal(got, want) {
+			t.Errorf("base, mine, theirs %q: new layer, beside, report = %q; want %q", trees, got, want)
+		}
+	}
+	if rows != 14 {
+		t.Errorf("found %d rows; want the 14 of base, mine and theirs", rows)
+	}
+	rules := persist.DefaultRules()
+	for _, pattern := range slices.Concat(rules.Carry, rules.Drop) {
+		if !strings.Contains(string(data), "`"+pattern+"`") {
+			t.Errorf("rule %q is not in docs/persistence.md", pattern)
+		}
+	}
+}
+
+// mergeRow merges one file, and says what became of it.
+func mergeRow(t *testing.T, contents []string) []string {
+	t.Helper()
+	var dirs []string
+	for _, content := range contents {
+		dir := t.TempDir()
+		if content != "–" {
+			if err := os.WriteFile(filepath.Join(dir, "x"), []byte(content), 0o644); err != nil {
+				t.Fatal(err)
+			}
+		}
+		dirs = append(dirs, dir)
+	}
+	plan, err := persist.Compare(dirs[0], dirs[1], dirs[2], persist.Rules{})
+	if err == nil {
+		err = plan.Apply(t.Context(), dirs[2])
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	report := ""
+	for _, c := range plan.Changes {
+		report += string(c.Op)
+		if c.Conflict {
+			report += ", conflict"
+		}
+	}
+	return []string{read(dirs[2], "x", "–"), read(dirs[2], "x"+persist.Suffix, ""), report}
+}
+
+func read(dir, name, missing string) string {
+	data, err := os.ReadFile(filepath.Join(dir, name))
+	if os.IsNotExist(err) {
+		return missing
+	}
+	if err != nil {
+		return fmt.Sprint(err)
+	}
+	return string(data)
+}
