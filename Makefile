@@ -41,7 +41,7 @@ fuzz: ## Every fuzz target for FUZZTIME (10s)
 bench: ## Benchmarks
 	go test -run '^$$' -bench . -benchmem ./cmd/... ./internal/...
 
-demo: ## An update, a broken one and a rollback, before your eyes
+demo: lab-deps ## A throw-away host is taken over, updated and rolled back, before your eyes (root)
 	go run ./test/demo
 
 lab-deps: ## Install what the lab needs (Debian, root)
