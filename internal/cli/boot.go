@@ -101,8 +101,9 @@ func (a *app) recoverCommand() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "recover [--list | --pending] [--force]",
 		Short: "Settle an interrupted change, and remove what nothing uses",
-		Long: `First, what an interrupted run left is finished or undone. Then each layer
-that no boot entry leads to is offered for removal.`,
+		Long: `First, what an interrupted run left is finished or undone, and the thin pool
+gets its profile if it has none. Then each layer that no boot entry leads to
+is offered for removal.`,
 		Example: `  imgbase recover --list
   imgbase recover --force`,
 		Args: noArgs,
@@ -136,7 +137,9 @@ func (a *app) recover(ctx context.Context, o recoverFlags) error {
 	if err != nil {
 		return err
 	}
-	err = a.settle(ctx, h)
+	if err = a.settle(ctx, h); err == nil {
+		err = h.Upkeep(ctx)
+	}
 	if cerr := lock.Close(); err == nil {
 		err = cerr
 	}

@@ -49,6 +49,7 @@ func Rows() []Row {
 		{durable.ErrLocked, 5, "wait until it has ended"},
 		{run.ErrNoProgram, 6, "install it: imgbase needs lvm2, util-linux and the file system's tools"},
 		{ErrStopped, 7, "everything was undone"},
+		{txn.ErrFlipped, 9, "the new default stands; see `imgbase status`"},
 		{txn.ErrNotFlipped, 8, "everything was undone; see whether /boot can be written"},
 
 		{host.ErrNotLVM, 10, "imgbase keeps hosts whose root is a thin volume"},

@@ -185,7 +185,7 @@ func (b *build) addEntries() txn.Step {
 				e, err := b.b.Add(ctx, boot.EntrySpec{
 					Layer: b.layer.String(), KVer: k.Version, Title: b.layer.String(),
 					Linux: k.Image, Initrds: []string{k.Initrd},
-					Options: compose(b.args, b.s.vg.Name, b.layer.String(), b.device(b.layer), b.s.bootUUID),
+					Options: compose(b.args, b.s.vg.Name, b.layer.String(), b.s.bootUUID),
 				})
 				if err != nil {
 					return err

@@ -6,6 +6,7 @@ import (
 	"strings"
 
 	"imgbase/internal/boot"
+	"imgbase/internal/lvm"
 	"imgbase/internal/rootfs"
 )
 
@@ -16,7 +17,8 @@ var owned = []string{"BOOT_IMAGE", "initrd", "root", "boot", "rootflags", "img.b
 
 // compose is the command line of a layer: what the machine has been given,
 // then what is the layer's own. img.bootid is added, last, by package boot.
-func compose(machine boot.Args, vg, layer, device, bootUUID string) boot.Args {
+func compose(machine boot.Args, vg, layer, bootUUID string) boot.Args {
+	device := lvm.Path(vg, layer)
 	var args boot.Args
 	flags := "discard" // xfs cannot gain it on remount (BZ 1803017)
 	for _, word := range machine {

@@ -20,6 +20,11 @@ const (
 	// margin is the part of the pool's data that a plan leaves free, one in
 	// so many: the layers that run write as well.
 	margin = 50
+	// threshold is the share of data or metadata, in percent, above which LVM
+	// refuses new volumes: of data when the pool has our profile, of metadata
+	// always (measured on 2.03.16: 75; the rest is for what the plan itself
+	// takes).
+	threshold = 70
 	// mappingCost is the metadata one mapped chunk takes at worst, in bytes:
 	// 16 in a B-tree node that is at least a third full, with what is copied
 	// on write.
@@ -73,6 +78,10 @@ func (s *state) room(pool lvm.LV, need uint64) (extend uint64, note string, err 
 	if free < want {
 		return 0, "", fmt.Errorf("thin pool %s: %w: %s of data free, %s wanted", pool.Name, ErrPoolRoom, size(free), size(want))
 	}
+	if pool.Profile == profileName && pool.DataPercent.Value >= threshold {
+		return 0, "", fmt.Errorf("thin pool %s: %w: %.1f %% of its data is in use, and LVM makes no volumes above %d %%",
+			pool.Name, ErrPoolRoom, pool.DataPercent.Value, threshold)
+	}
 	if pool.MetadataSize < poolMetadata {
 		missing := poolMetadata - pool.MetadataSize
 		if s.vg.Free >= missing {
@@ -81,7 +90,7 @@ func (s *state) room(pool lvm.LV, need uint64) (extend uint64, note string, err 
 		note = fmt.Sprintf("thin pool %s has %s for metadata, %s is advised; volume group %s has %s free",
 			pool.Name, size(pool.MetadataSize), size(poolMetadata), s.vg.Name, size(s.vg.Free))
 	}
-	wantMeta := need/max(pool.ChunkSize, 1<<16)*mappingCost + pool.MetadataSize/margin
+	wantMeta := need/max(pool.ChunkSize, 1<<16)*mappingCost + pool.MetadataSize*(100-threshold)/100
 	if freeMeta := unused(pool.MetadataSize, pool.MetadataPercent); freeMeta < wantMeta {
 		return 0, note, fmt.Errorf("thin pool %s: %w: %s of metadata free, %s wanted", pool.Name, ErrPoolRoom, size(freeMeta), size(wantMeta))
 	}

@@ -114,6 +114,9 @@ func (h *Host) settle(ctx context.Context, s *state) ([]Settled, error) {
 	var errs []error
 	b, err := h.loader(s)
 	if err == nil {
+		err = b.RemoveTemporary()
+	}
+	if err == nil {
 		err = b.Refresh()
 	}
 	if err != nil {

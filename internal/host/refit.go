@@ -29,6 +29,9 @@ func (h *Host) refit(dir, device, fstype string) error {
 	if err := h.refitFstab(dir, device, fstype); err != nil {
 		return err
 	}
+	if err := installProfile(dir); err != nil {
+		return err
+	}
 	return h.installSelf(dir)
 }
 

@@ -171,12 +171,12 @@ func (c *Client) ChangeLVTags(ctx context.Context, r Retag) error {
 // volume at least that large already is left as it is. A thin pool takes the
 // room from its volume group.
 func (c *Client) Extend(ctx context.Context, vg, name string, size uint64) error {
-	return unlessSettled(c.on(ctx, "lvextend", "extend volume", vg, name, "--size", bytes(size)))
+	return unlessSettled(c.on(ctx, volume{"extend volume", vg, name}, "lvextend", "--size", bytes(size)))
 }
 
 // ExtendMetadata adds by bytes to a thin pool's metadata.
 func (c *Client) ExtendMetadata(ctx context.Context, vg, pool string, by uint64) error {
-	return c.on(ctx, "lvextend", "extend metadata of thin pool", vg, pool, "--poolmetadatasize", "+"+bytes(by))
+	return c.on(ctx, volume{"extend metadata of thin pool", vg, pool}, "lvextend", "--poolmetadatasize", "+"+bytes(by))
 }
 
 // SetProfile attaches a metadata profile (lvm.conf(5), PROFILES) to a thin
@@ -203,16 +203,20 @@ func (c *Client) Flush(ctx context.Context, devices ...string) error {
 }
 
 func (c *Client) change(ctx context.Context, what, vg, name string, args ...string) error {
-	return c.on(ctx, "lvchange", what, vg, name, args...)
+	return c.on(ctx, volume{what, vg, name}, "lvchange", args...)
 }
 
-func (c *Client) on(ctx context.Context, program, what, vg, name string, args ...string) error {
-	volume, err := refs(vg, name)
+// on starts a program on one volume, which comes last on its command line.
+func (c *Client) on(ctx context.Context, v volume, program string, args ...string) error {
+	last, err := refs(v.vg, v.name)
 	if err != nil {
-		return fmt.Errorf("%s: %w", what, err)
+		return fmt.Errorf("%s: %w", v.what, err)
 	}
-	return c.do(ctx, what+" "+name, program, append(args, volume...)...)
+	return c.do(ctx, v.what+" "+v.name, program, append(args, last...)...)
 }
+
+// volume is what a verb works on, and what the verb does to it, for errors.
+type volume struct{ what, vg, name string }
 
 // do starts one LVM program that changes something. It answers every prompt
 // with yes and says nothing but warnings and errors.

@@ -29,7 +29,7 @@ func sameFile(a, b *os.File, size int64, buf *[2][chunk]byte) (bool, error) {
 		}
 		n := min(chunk, size-off)
 		x, y := buf[0][:n], buf[1][:n]
-		if full, err := readBoth(a, b, x, y, off); err != nil || !full {
+		if full, err := readBoth(map[*os.File][]byte{a: x, b: y}, off); err != nil || !full {
 			return false, err
 		}
 		if !bytes.Equal(x, y) {
@@ -40,10 +40,10 @@ func sameFile(a, b *os.File, size int64, buf *[2][chunk]byte) (bool, error) {
 	return true, nil
 }
 
-// readBoth fills x and y; false when a file ends early, having shrunk while
-// it was read.
-func readBoth(a, b *os.File, x, y []byte, off int64) (bool, error) {
-	for f, buf := range map[*os.File][]byte{a: x, b: y} {
+// readBoth fills each file's buffer; false when one ends early, having shrunk
+// while it was read.
+func readBoth(buffers map[*os.File][]byte, off int64) (bool, error) {
+	for f, buf := range buffers {
 		if _, err := f.ReadAt(buf, off); errors.Is(err, io.EOF) {
 			return false, nil
 		} else if err != nil {

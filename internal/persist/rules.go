@@ -10,10 +10,9 @@ import (
 // Rules are the exceptions to the merge. Patterns are those of [path.Match],
 // relative to /etc; one that matches a directory holds for all beneath it.
 type Rules struct {
-	Carry   []string // always the administrator's: what makes this machine this machine
-	Drop    []string // always the vendor's: caches and compiled policy, made anew from their sources
-	ByEntry []string // left as the vendor's here: merged line by line by another step
-	Labels  bool     // compare and carry SELinux labels; else the new policy's hold
+	Carry  []string // always the administrator's: what makes this machine this machine
+	Drop   []string // always the vendor's: caches and compiled policy, made anew from their sources
+	Labels bool     // compare and carry SELinux labels; else the new policy's hold
 
 	// Adopted says that base was made from an installed system, with the
 	// edits its administrator had made. "Mine is as in base" then proves
@@ -27,10 +26,9 @@ type Rules struct {
 
 // DefaultRules are the rules for a host's /etc:
 //
-//	carry     the machine's identity, its disks and what it measured itself
-//	drop      caches, the compiled hardware database, compiled SELinux policy
-//	          and its module store; local booleans and contexts are merged
-//	by entry  accounts: passwd, group, their shadows, subordinate ids
+//	carry  the machine's identity, its disks and what it measured itself
+//	drop   LVM's own diary, caches, the compiled hardware database, compiled SELinux policy
+//	       and its module store; local booleans and contexts are merged
 func DefaultRules() Rules {
 	return Rules{
 		Carry: []string{
@@ -41,18 +39,18 @@ func DefaultRules() Rules {
 			"passwd-", "group-", "shadow-", "gshadow-", "subuid-", "subgid-",
 		},
 		Drop: []string{
+			"lvm/archive", "lvm/backup", "lvm/cache",
 			"ld.so.cache", "udev/hwdb.bin", ".updated", ".pwd.lock",
 			"selinux/*/policy", "selinux/*/active/modules", "selinux/*/active/policy.*",
 			"selinux/*/active/commit_num", "selinux/*/contexts/files/*.bin",
 		},
-		ByEntry: []string{"passwd", "group", "shadow", "gshadow", "subuid", "subgid"},
 	}
 }
 
 // check refuses patterns that path.Match cannot read: one that silently
 // never matches would lose what it is meant to keep.
 func (r Rules) check() error {
-	for _, p := range slices.Concat(r.Carry, r.Drop, r.ByEntry) {
+	for _, p := range slices.Concat(r.Carry, r.Drop) {
 		if _, err := path.Match(p, ""); err != nil {
 			return fmt.Errorf("rule %q: %w", p, err)
 		}
@@ -63,7 +61,7 @@ func (r Rules) check() error {
 func (r Rules) carries(rel string) bool { return matches(r.Carry, rel) }
 
 // vendors reports whether rel is left as the vendor has it.
-func (r Rules) vendors(rel string) bool { return matches(r.Drop, rel) || matches(r.ByEntry, rel) }
+func (r Rules) vendors(rel string) bool { return matches(r.Drop, rel) }
 
 // adopted reports whether mine's file, equal to the base's, may still hold
 // the administrator's edits.

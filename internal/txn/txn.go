@@ -40,6 +40,7 @@ type Record struct {
 // Tag is the record as it stands among the volume group's tags.
 func (r Record) Tag() string { return prefix + r.Verb + ":" + r.Name }
 
+// String is the record as the user reads it.
 func (r Record) String() string { return r.Verb + " " + r.Name }
 
 // Records returns the records among a volume group's tags. A tag under our
@@ -88,6 +89,10 @@ type Plan struct {
 // ErrPending is an unfinished transaction that could be neither finished nor
 // undone. The record stays, so that recovery tries again.
 var ErrPending = errors.New("transaction left unfinished")
+
+// ErrFlipped is an error that did not stop the change: it came after the flip,
+// or from a step of a plan that only goes forward. The change is finished.
+var ErrFlipped = errors.New("the change was made all the same")
 
 // ErrNotFlipped is a flip that reported success and did not hold.
 var ErrNotFlipped = errors.New("the change did not take hold")
@@ -154,6 +159,9 @@ func (p Plan) settle(ctx context.Context, j Journal, cause error) error {
 	}
 	if cause == nil && !forward {
 		cause = fmt.Errorf("%s: %w", p.Record, ErrNotFlipped)
+	}
+	if cause != nil && forward {
+		cause = fmt.Errorf("%w; %w", cause, ErrFlipped)
 	}
 	switch {
 	case err == nil:

@@ -201,6 +201,19 @@ func TestFlipThatDoesNotHold(t *testing.T) {
 	w.whole(t)
 }
 
+func TestErrorAfterTheFlip(t *testing.T) {
+	w := newWorld()
+	p := w.plan()
+	p.Flip.Do = func(context.Context) error { w.def = "new"; return errOnce }
+	if err := p.Run(t.Context(), w, nil); !errors.Is(err, errOnce) || !errors.Is(err, txn.ErrFlipped) {
+		t.Errorf("Run() = %v; want the cause and ErrFlipped", err)
+	}
+	w.whole(t)
+	if w.def != "new" {
+		t.Error("undone after the flip")
+	}
+}
+
 func TestForwardOnlyFinishes(t *testing.T) {
 	w := newWorld()
 	w.things["volume"] = true

@@ -48,12 +48,14 @@ type Host struct {
 	uuids map[string]string
 	next  int
 	open  map[string]bool
+	// mounts are what [Host.SetMount] set: device and type by target.
+	mounts map[string][2]string
 }
 
 // New is an installed Debian host on thin volumes, not taken over.
 func New(t testing.TB) *Host {
 	t.Helper()
-	h := &Host{T: t, Dir: tempDir(t), Power: &Power{}, root: Root, uuids: map[string]string{}, open: map[string]bool{}}
+	h := &Host{T: t, Dir: tempDir(t), Power: &Power{}, root: Root, uuids: map[string]string{}, open: map[string]bool{}, mounts: map[string][2]string{}}
 	h.LVM = lvmtest.New(t.Errorf)
 	h.LVM.Store = filepath.Join(h.Dir, "volumes")
 	h.LVM.AddVG(lvm.VG{Name: VG, Size: 64 * GiB, PVs: []string{"/dev/vda3"}})

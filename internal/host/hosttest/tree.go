@@ -2,8 +2,10 @@ package hosttest
 
 import (
 	"fmt"
+	"maps"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 )
 
@@ -71,15 +73,30 @@ func (h *Host) program() string {
 	return path
 }
 
+// SetMount makes another device be mounted on target than the installer's;
+// device "" makes it no mount of its own.
+func (h *Host) SetMount(target, device, fstype string) {
+	h.T.Helper()
+	h.mounts[target] = [2]string{device, fstype}
+	h.mountTable()
+}
+
 // mountTable writes what the kernel would say is mounted.
 func (h *Host) mountTable() {
 	h.T.Helper()
-	double := strings.ReplaceAll(h.root, "-", "--")
-	text := fmt.Sprintf(`22 1 254:0 / / rw,relatime shared:1 - ext4 /dev/mapper/%s-%s rw
-23 22 254:1 / /var rw,relatime shared:2 - ext4 /dev/mapper/%s-var rw
-24 22 253:2 / /boot rw,relatime shared:3 - ext4 %s rw
-`, VG, double, VG, bootDev)
-	h.write(h.Root(), map[string]string{"proc/self/mountinfo": text})
+	table := map[string][2]string{
+		"/":     {"/dev/mapper/" + VG + "-" + strings.ReplaceAll(h.root, "-", "--"), "ext4"},
+		"/var":  {"/dev/mapper/" + VG + "-var", "ext4"},
+		"/boot": {bootDev, "ext4"},
+	}
+	maps.Copy(table, h.mounts)
+	var text strings.Builder
+	for i, target := range slices.Sorted(maps.Keys(table)) {
+		if m := table[target]; m[0] != "" {
+			fmt.Fprintf(&text, "%d 1 254:%d / %s rw,relatime shared:%d - %s %s rw\n", 22+i, i, target, i+1, m[1], m[0])
+		}
+	}
+	h.write(h.Root(), map[string]string{"proc/self/mountinfo": text.String()})
 }
 
 // write writes files below dir; content "" makes an empty file, "-" removes.
