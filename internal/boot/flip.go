@@ -41,8 +41,8 @@ func (b *Boot) SetDefault(id string) error {
 	if e.Layer() != "" && !b.startable(e) {
 		return fmt.Errorf("%s: its files are missing: %w", id, ErrNoEntry)
 	}
-	if !b.grub.saved {
-		return fmt.Errorf("%s: %w", b.grub.dir, ErrFixedDefault)
+	if err := b.CheckDefault(); err != nil {
+		return err
 	}
 	// A run that was cut may have left the menu behind the entries.
 	if err := b.publish(m); err != nil {
@@ -52,6 +52,17 @@ func (b *Boot) SetDefault(id string) error {
 		return err
 	}
 	return b.flip(func(e *Env) error { return e.Set(savedEntry, id) })
+}
+
+// CheckDefault says, and changes nothing, whether GRUB's configuration and
+// its environment block let the default be chosen. The errors are
+// [ErrFixedDefault] and [ErrEnvBlock].
+func (b *Boot) CheckDefault() error {
+	if !b.grub.saved {
+		return fmt.Errorf("%s: %w", b.grub.dir, ErrFixedDefault)
+	}
+	_, _, err := b.readEnv()
+	return err
 }
 
 // ClearDefault leaves the choice of the default to GRUB's own configuration.

@@ -4,11 +4,8 @@ import (
 	"context"
 	"errors"
 	"os"
-	"path/filepath"
 	"strings"
 	"testing"
-
-	"golang.org/x/sys/unix"
 
 	"imgbase/internal/boot"
 	"imgbase/internal/durable"
@@ -39,7 +36,9 @@ func initAs(name string) do {
 }
 
 func initFrom(from string) do {
-	return func(ctx context.Context, on *host.Host) (*host.Change, error) { return on.PlanInit(ctx, "node-1.0-1", from) }
+	return func(ctx context.Context, on *host.Host) (*host.Change, error) {
+		return on.PlanInit(ctx, "node-1.0-1", from)
+	}
 }
 
 func updateTo(path string) do {
@@ -103,10 +102,7 @@ func refusals() []refusal {
 
 // hostRefusals are hosts that cannot be worked on at all.
 func hostRefusals() []refusal {
-	plain := func(h *hosttest.Host) {
-		volume(h, lvm.LV{Name: "plain"})
-		h.SetMount("/", "/dev/HostVG/plain", "ext4")
-	}
+	plain := func(h *hosttest.Host) { volume(h, lvm.LV{Name: "plain"}) }
 	noLVM := func(h *hosttest.Host) { h.SetMount("/", "/dev/sda1", "ext4") }
 	noVar := func(h *hosttest.Host) { h.SetMount("/var", "", "") }
 	noBoot := func(h *hosttest.Host) { h.SetMount("/boot", "", "") }
@@ -114,7 +110,10 @@ func hostRefusals() []refusal {
 	return []refusal{
 		{"no LVM", fresh, after(noLVM, initAs("node-1.0-1")), host.ErrNotLVM},
 		{"no root at all", fresh, after(func(h *hosttest.Host) { h.SetMount("/", "", "") }, initAs("node-1.0-1")), host.ErrNotLVM},
-		{"root not thin", fresh, after(plain, initAs("node-1.0-1")), host.ErrNotThin},
+		{"root not thin", fresh, after(func(h *hosttest.Host) {
+			plain(h)
+			h.SetMount("/", "/dev/mapper/HostVG-plain", "ext4")
+		}, initAs("node-1.0-1")), host.ErrNotThin},
 		{"root on btrfs", fresh, after(func(h *hosttest.Host) {
 			h.SetMount("/", "/dev/mapper/HostVG-root", "btrfs")
 		}, initAs("node-1.0-1")), filesystem.ErrUnsupported},
@@ -151,7 +150,10 @@ func hostRefusals() []refusal {
 		}, durable.ErrLocked},
 		{"a record of a later version", nil, func(h *hosttest.Host) do {
 			h.Must(nil, lvm.New(h.LVM).ChangeVGTags(h.T.Context(), hosttest.VG, []string{"imgbased:txn:teleport:node-1.0-1"}, nil))
-			return func(ctx context.Context, on *host.Host) (*host.Change, error) { _, err := on.Settle(ctx); return nil, err }
+			return func(ctx context.Context, on *host.Host) (*host.Change, error) {
+				_, err := on.Settle(ctx)
+				return nil, err
+			}
 		}, txn.ErrPending},
 	}
 }
@@ -278,44 +280,6 @@ func poolRefusals() []refusal {
 	}
 }
 
-// bootRefusals are boot loaders and /boot that would not do.
-func bootRefusals() []refusal {
-	files := func(changes map[string]string) func(h *hosttest.Host) { return func(h *hosttest.Host) { h.Write(changes) } }
-	noGRUB := files(map[string]string{"boot/grub/grub.cfg": "-"})
-	noInclude := files(map[string]string{"boot/grub/grub.cfg": "menuentry 'Debian' { linux /vmlinuz }\n"})
-	fixed := files(map[string]string{"boot/grub/grub.cfg": "set default=\"0\"\nblscfg\n"})
-	block := files(map[string]string{"boot/grub/grubenv": "short"})
-	return []refusal{
-		{"no grub.cfg", fresh, after(noGRUB, initAs("node-1.0-1")), boot.ErrNoBootloader},
-		{"grub.cfg without include", fresh, after(noInclude, initAs("node-1.0-1")), boot.ErrNoBootloader},
-		{"grub.cfg with a fixed default", fresh, after(fixed, initAs("node-1.0-1")), boot.ErrFixedDefault},
-		{"environment block of others, init", fresh, after(block, initAs("node-1.0-1")), boot.ErrEnvBlock},
-		{"environment block damaged, rollback", updated, after(block, rollbackTo("")), boot.ErrEnvBlock},
-		{"environment block damaged, remove", updated, after(block, removeBase("node-1.0-1")), boot.ErrEnvBlock},
-		{"kernel larger than /boot", nil, func(h *hosttest.Host) do {
-			dir := h.Image("node-1.1-1", nil)
-			h.Must(nil, os.Truncate(filepath.Join(dir, "boot/initrd.img-6.1.0-1-amd64"), 1<<41))
-			return updateTo(dir)
-		}, boot.ErrNoRoom},
-		{"/boot too small", fresh, func(h *hosttest.Host) do { smallBoot(h); return initAs("node-1.0-1") }, host.ErrBoot},
-		{"no kernel installed", fresh, after(files(map[string]string{"boot/vmlinuz-" + hosttest.Kernel: "-"}), initAs("node-1.0-1")), host.ErrNoKernel},
-		{"no modules for the kernel", fresh, after(files(map[string]string{"usr/lib/modules/" + hosttest.Kernel: "-"}), initAs("node-1.0-1")), host.ErrNoKernel},
-	}
-}
-
-// smallBoot makes /boot a file system of its own that is too small.
-func smallBoot(h *hosttest.Host) {
-	h.T.Helper()
-	dir := filepath.Join(h.Root(), "boot")
-	kept := os.DirFS(dir + ".kept")
-	h.Must(nil, os.CopyFS(dir+".kept", os.DirFS(dir)))
-	if err := unix.Mount("tmpfs", dir, "tmpfs", 0, "size=16m"); err != nil {
-		h.T.Skipf("mount a small /boot: %v", err)
-	}
-	h.T.Cleanup(func() { h.Must(nil, unix.Unmount(dir, 0)) })
-	h.Must(nil, os.CopyFS(dir, kept))
-}
-
 // choiceRefusals are images that cannot be what the user chose them for.
 func choiceRefusals() []refusal {
 	entry := func(h *hosttest.Host) {
@@ -329,8 +293,7 @@ func choiceRefusals() []refusal {
 		{"remove the running base", nil, always(removeBase("node-1.0-1")), host.ErrRunning},
 		{"remove what boots next", updated, always(removeBase("node-1.1-1")), host.ErrRunning},
 		{"remove what is mounted", nil, after(func(h *hosttest.Host) {
-			newerBase(h)
-			h.LVM.SetOpen(hosttest.VG, "node-1.1-1", true)
+			volume(h, lvm.LV{Name: "node-1.1-1", Pool: hosttest.Pool, Active: true, Open: true, Tags: []string{host.TagBase}})
 		}, removeBase("node-1.1-1")), host.ErrRunning},
 		{"remove a layer", nil, always(removeBase("node-1.0-1+1")), host.ErrNoImage},
 		{"remove what is not there", nil, always(removeBase("node-9.9-9")), host.ErrNoImage},
@@ -356,7 +319,7 @@ func choiceRefusals() []refusal {
 		}, rollbackTo("")), host.ErrNoKernel},
 		{"boot what boots", nil, always(bootBy("node-1.0-1+1")), host.ErrSame},
 		{"boot what is not there", nil, always(bootBy("node-9.9-9+1")), host.ErrNoImage},
-		{"boot a base", nil, always(bootBy("node-1.0-1")), host.ErrNoImage},
+		{"boot a base", nil, always(bootBy("node-1.0-1")), boot.ErrNoEntry},
 	}
 }
 

@@ -100,6 +100,9 @@ func (h *Host) planDefault(s *state, b *boot.Boot, target layout.Image, next str
 		return nil, fmt.Errorf("%w: it boots by default already", ErrSame)
 	}
 	entry, err := b.Newest(target.String())
+	if err == nil {
+		err = b.CheckDefault()
+	}
 	if err != nil {
 		return nil, err
 	}

@@ -128,7 +128,7 @@ func (s *state) lv(name string) (lvm.LV, bool) { return s.report.LV(s.vg.Name, n
 func (s *state) find(name string) (layout.Image, lvm.LV, error) {
 	i, err := layout.Parse(name)
 	if err != nil {
-		return i, lvm.LV{}, fmt.Errorf("%q: %w", name, err)
+		return i, lvm.LV{}, err
 	}
 	lv, ok := s.lv(i.String())
 	if !ok || !s.layout.Has(i) {

@@ -87,7 +87,7 @@ func (h *Host) planOnLayer(ctx context.Context) (*build, error) {
 func (b *build) open(ctx context.Context, path string) (image.Source, error) {
 	src, err := b.h.OpenImage(ctx, path)
 	if err != nil {
-		return nil, fmt.Errorf("image %s: %w", path, err)
+		return nil, err // it names the image
 	}
 	b.c.closers = append(b.c.closers, src.Close)
 	return src, nil

@@ -58,10 +58,11 @@ func (h *Host) ForeignProgram() string {
 func (h *Host) Rubbish(name string, squashfs bool, size int) string {
 	data := bytes.Repeat([]byte("no image "), size/9+1)[:size]
 	if squashfs {
-		const blockSize, blockLog, major, used = 12, 22, 28, 40
+		const blockSize, compression, blockLog, major, used = 12, 20, 22, 28, 40
 		copy(data, make([]byte, 96))
 		copy(data, "hsqs")
 		binary.LittleEndian.PutUint32(data[blockSize:], 1<<17)
+		binary.LittleEndian.PutUint16(data[compression:], 1)
 		binary.LittleEndian.PutUint16(data[blockLog:], 17)
 		binary.LittleEndian.PutUint16(data[major:], 4)
 		binary.LittleEndian.PutUint64(data[used:], 1<<30)
