@@ -54,6 +54,9 @@ func (h *Host) fitBoot(s *state) (*boot.Boot, error) {
 	if err != nil {
 		return nil, err
 	}
+	if err := b.CheckDefault(); err != nil {
+		return nil, fmt.Errorf("boot loader: %w", err)
+	}
 	size, err := b.Size()
 	if err != nil {
 		return nil, fmt.Errorf("size of /boot: %w", err)
