@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"regexp"
 	"slices"
 	"strings"
 	"testing"
@@ -86,4 +87,47 @@ func read(dir, name, missing string) string {
 		return fmt.Sprint(err)
 	}
 	return string(data)
+}
+
+// link is one to a file or a heading of ours.
+var link = regexp.MustCompile(`\]\(([^):#]*)(#[^)]*)?\)`)
+
+// TestLinks wants what the documents lead to to be there.
+func TestLinks(t *testing.T) {
+	names, err := filepath.Glob("*.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	more, err := filepath.Glob("docs/*.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	found := 0
+	for _, name := range append(names, more...) {
+		for _, match := range link.FindAllStringSubmatch(read(".", name, ""), -1) {
+			found++
+			target := name
+			if match[1] != "" {
+				target = filepath.Join(filepath.Dir(name), match[1])
+			}
+			text := read(".", target, "")
+			if text == "" || match[2] != "" && !slices.Contains(headings(text), match[2]) {
+				t.Errorf("%s: %s leads nowhere", name, match[0])
+			}
+		}
+	}
+	if found < 10 {
+		t.Errorf("found %d links; want those of README.md at least", found)
+	}
+}
+
+// headings are the anchors of a page, as forges make them.
+func headings(text string) (anchors []string) {
+	for line := range strings.Lines(text) {
+		if title := strings.TrimLeft(line, "#"); title != line {
+			title = strings.ToLower(strings.TrimSpace(title))
+			anchors = append(anchors, "#"+strings.ReplaceAll(strings.Trim(title, "."), " ", "-"))
+		}
+	}
+	return anchors
 }
