@@ -300,6 +300,9 @@ func fields(t reflect.Type) (names []string) {
 	for i := range t.NumField() {
 		f := t.Field(i)
 		name, _, _ := strings.Cut(f.Tag.Get("json"), ",")
+		if name == "" && f.IsExported() && !f.Anonymous {
+			name = strings.ToLower(f.Name) // of a type that writes itself
+		}
 		if name != "" {
 			names = append(names, name)
 		}
