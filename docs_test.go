@@ -216,12 +216,16 @@ func onHost(t *testing.T, state, command string) string {
 	return stdout.String()
 }
 
-// branch and plan are documents whose types are the command line's own.
+// These are documents whose types are the command line's own.
 type (
 	branch struct {
 		Base   string   `json:"base"`
 		Orphan bool     `json:"orphan,omitempty"`
 		Layers []string `json:"layers"`
+	}
+	recovered struct {
+		Settled []host.Settled `json:"settled"`
+		Removed []string       `json:"removed"`
 	}
 	plan struct {
 		host.Change
@@ -235,7 +239,7 @@ func kinds() map[string]any {
 		"layout": new([]branch), "bases": new([]string), "layers": new([]string), "free-space": new(map[string]uint64),
 		"image": new(string), "path": new(string), "running": new(string),
 		"entries": new([]host.Entry), "entry": new(host.Entry), "status": new(host.Status),
-		"leftovers": new(host.Leftovers), "plan": new(plan), "change": new(host.Change),
+		"leftovers": new(host.Leftovers), "recovered": new(recovered), "plan": new(plan), "change": new(host.Change),
 	}
 }
 

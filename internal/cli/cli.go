@@ -49,6 +49,13 @@ type app struct {
 	dryRun bool
 	log    *slog.Logger
 	bar    *progress
+	conf   config.Config
+	// confWarnings are about settings without effect.
+	confWarnings []string
+	// confErr is why there is no conf. It stops only the verbs that go by the
+	// configuration: a mistake in it must not keep anyone from looking, or
+	// from going back.
+	confErr error
 }
 
 // Main runs the command line and returns the exit code.
@@ -87,7 +94,7 @@ it and leaves the running one alone; a rollback boots the layer before.`,
 		Version:           a.Version,
 		SilenceErrors:     true,
 		SilenceUsage:      true,
-		Args:              noArgs,
+		Args:              unknownCommand,
 		PersistentPreRunE: a.prepare,
 		RunE:              func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
 	}
@@ -99,10 +106,12 @@ it and leaves the running one alone; a rollback boots the layer before.`,
 	f.BoolVar(&a.json, "json", false, "print JSON (docs/json.md)")
 	f.BoolVar(&a.dryRun, "dry-run", false, "print what would be done, and do nothing")
 	f.Bool("experimental", false, "accepted for old scripts")
-	cobra.CheckErr(f.MarkHidden("experimental"))
+	f.String("stream", "Image", "accepted for old scripts")
+	hide(f, "experimental", "stream")
 	cmd.AddCommand(a.layoutCommand(), a.baseCommand(), a.layerCommand(), a.wCommand(), a.updateCommand(),
 		a.rollbackCommand(), a.bootCommand(), a.recoverCommand(), a.statusCommand())
 	for _, c := range cmd.Commands() {
+		onlyOnce(c.Flags())
 		c.Long = c.Short + ".\n\n" + c.Long + exitCodes
 	}
 	return cmd
@@ -115,6 +124,8 @@ Exit codes: 0 done; 1 failed; 2 wrong usage; every refusal has a code of its
 own, listed in docs/errors.md.`
 
 func (a *app) prepare(*cobra.Command, []string) error {
+	a.conf, a.confWarnings, a.confErr = a.Config()
+	a.debug = a.debug || a.conf.Debug
 	level := slog.LevelInfo
 	if a.debug {
 		level = slog.LevelDebug
@@ -131,6 +142,16 @@ func (a *app) host() (*host.Host, error) {
 	return a.Open(a.log, a.bar.event), nil
 }
 
+// isolated is the host for a verb that changes it. Mounts that it makes end
+// with the process.
+func (a *app) isolated() (*host.Host, error) {
+	h, err := a.host()
+	if err != nil {
+		return nil, err
+	}
+	return h, a.Isolate()
+}
+
 // look runs a verb that only reads.
 func (a *app) look(do func(h *host.Host) error) error {
 	if a.dryRun {
@@ -143,15 +164,20 @@ func (a *app) look(do func(h *host.Host) error) error {
 	return do(h)
 }
 
-// change runs a verb that changes something: alone, after settling what an
-// earlier run left, and not at all on a dry run.
-func (a *app) change(ctx context.Context, plan func(h *host.Host) (*host.Change, error)) (err error) {
-	h, err := a.host()
+// planner plans what a verb changes.
+type planner func(h *host.Host) (*host.Change, error)
+
+// change runs a verb that changes something, and reports what it did.
+func (a *app) change(ctx context.Context, plan planner) error {
+	return a.apply(ctx, plan, a.report)
+}
+
+// apply makes a change: alone, after settling what an earlier run left, and
+// not at all on a dry run.
+func (a *app) apply(ctx context.Context, plan planner, report func(*host.Change) error) (err error) {
+	h, err := a.isolated()
 	if err != nil {
 		return err
-	}
-	if err := a.Isolate(); err != nil {
-		return fmt.Errorf("mount namespace: %w", err)
 	}
 	lock, err := h.Lock()
 	if err != nil {
@@ -159,7 +185,7 @@ func (a *app) change(ctx context.Context, plan func(h *host.Host) (*host.Change,
 	}
 	defer func() { err = errors.Join(err, lock.Close()) }()
 	if !a.dryRun {
-		if err := a.settle(ctx, h); err != nil {
+		if _, err := a.settle(ctx, h); err != nil {
 			return err
 		}
 	}
@@ -174,11 +200,11 @@ func (a *app) change(ctx context.Context, plan func(h *host.Host) (*host.Change,
 	if err := h.Run(ctx, c); err != nil {
 		return err
 	}
-	return a.report(c)
+	return report(c)
 }
 
 // settle brings what an interrupted run left to an end, and says so.
-func (a *app) settle(ctx context.Context, h *host.Host) error {
+func (a *app) settle(ctx context.Context, h *host.Host) ([]host.Settled, error) {
 	settled, err := h.Settle(ctx)
 	for _, s := range settled {
 		how := "undone"
@@ -187,42 +213,5 @@ func (a *app) settle(ctx context.Context, h *host.Host) error {
 		}
 		a.log.WarnContext(ctx, fmt.Sprintf("an interrupted run (%s) was %s", s.Record, how))
 	}
-	return err
-}
-
-func noArgs(_ *cobra.Command, args []string) error {
-	if len(args) > 0 {
-		return usage("unexpected argument %q", args[0])
-	}
-	return nil
-}
-
-func atMost(n int) cobra.PositionalArgs {
-	return func(cmd *cobra.Command, args []string) error {
-		if len(args) > n {
-			return usage("unexpected argument %q", args[n])
-		}
-		return nil
-	}
-}
-
-func usage(format string, args ...any) error {
-	return fmt.Errorf("%w: %s", errUsage, fmt.Sprintf(format, args...))
-}
-
-// one checks that exactly one of a verb's actions was asked for.
-func one(cmd *cobra.Command, names ...string) error {
-	var given []string
-	for _, n := range names {
-		if cmd.Flags().Changed(n) {
-			given = append(given, "--"+n)
-		}
-	}
-	switch len(given) {
-	case 1:
-		return nil
-	case 0:
-		return usage("%s needs an action, see `imgbase %s --help`", cmd.Name(), cmd.Name())
-	}
-	return usage("%s and %s exclude each other", given[0], given[1])
+	return settled, err
 }

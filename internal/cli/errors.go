@@ -23,11 +23,12 @@ const (
 	exitUsage   = 2 // the command line makes no sense
 )
 
-// errUsage and errNotRoot are the command line's own refusals.
+// The command line's own refusals.
 var (
 	errUsage   = errors.New("usage")
 	errNotRoot = errors.New("must be run as root")
 	errFormat  = errors.New("format not known")
+	errNoFile  = errors.New("no such file")
 	// ErrStopped is the cause that a signal ends the context with.
 	ErrStopped = errors.New("interrupted")
 )
@@ -48,8 +49,8 @@ func Rows() []Row {
 		{txn.ErrPending, 4, "run `imgbase recover`; nothing else is changed until that succeeds"},
 		{durable.ErrLocked, 5, "wait until it has ended"},
 		{run.ErrNoProgram, 6, "install it: imgbase needs lvm2, util-linux and the file system's tools"},
-		{ErrStopped, 7, "everything was undone"},
 		{txn.ErrFlipped, 9, "the new default stands; see `imgbase status`"},
+		{ErrStopped, 7, "everything was undone"},
 		{txn.ErrNotFlipped, 8, "everything was undone; see whether /boot can be written"},
 
 		{host.ErrNotLVM, 10, "imgbase keeps hosts whose root is a thin volume"},
@@ -102,6 +103,7 @@ func Rows() []Row {
 		{image.ErrNotImage, 58, "give a liveimg: a squashfs that holds LiveOS/rootfs.img"},
 		{filesystem.ErrUnknown, 59, "there is no file system where one should be"},
 		{errFormat, 60, "the format is liveimg"},
+		{errNoFile, 62, "give the path of an image"},
 
 		{lvm.ErrNoMetadataSpace, 15, "extend the pool's metadata with `lvextend --poolmetadatasize`"},
 		{lvm.ErrNoSpace, 15, "extend the pool with `lvextend`, or remove a base"},

@@ -1,7 +1,9 @@
 package cli
 
 import (
+	"errors"
 	"fmt"
+	"io/fs"
 	"os"
 	"strconv"
 	"strings"
@@ -95,6 +97,9 @@ func (a *app) baseAdd(cmd *cobra.Command, o baseFlags, args []string) error {
 	}
 	if i, err := layout.Parse(options.NVR); err == nil && i.IsLayer {
 		return fmt.Errorf("%s: %w: it is a layer's name", options.NVR, nvr.ErrMalformed)
+	}
+	if err := present(options.Image); options.Image != "" && err != nil {
+		return err
 	}
 	return a.change(cmd.Context(), func(h *host.Host) (*host.Change, error) {
 		return h.PlanBase(cmd.Context(), options)
@@ -205,6 +210,19 @@ func (a *app) wCommand() *cobra.Command {
 	}
 }
 
+// present says whether an image's file is there, before anything else is
+// looked at or settled.
+func present(file string) error {
+	_, err := os.Stat(file)
+	switch cause := (*fs.PathError)(nil); {
+	case errors.Is(err, fs.ErrNotExist):
+		return fmt.Errorf("image %s: %w", file, errNoFile)
+	case errors.As(err, &cause):
+		return fmt.Errorf("image %s: %w", file, cause.Err)
+	}
+	return err
+}
+
 type updateFlags struct {
 	format  string
 	product bool
@@ -222,10 +240,13 @@ afterwards, as images_to_keep in imgbased.conf says.`,
 		Example: `  imgbase update node-1.1-1.img
   imgbase update --dry-run node-1.1-1.img`,
 		Args: func(_ *cobra.Command, args []string) error {
-			if len(args) != 1 {
-				return usage("update needs one FILE")
+			switch len(args) {
+			case 0:
+				return usage("update needs a FILE")
+			case 1:
+				return nil
 			}
-			return nil
+			return usage("unexpected argument %q", args[1])
 		},
 		RunE: func(cmd *cobra.Command, args []string) error { return a.update(cmd, o, args[0]) },
 	}
@@ -238,18 +259,17 @@ func (a *app) update(cmd *cobra.Command, o updateFlags, file string) error {
 	if o.format != "liveimg" {
 		return fmt.Errorf("%q: %w", o.format, errFormat)
 	}
-	conf, warnings, err := a.Config()
-	if err != nil {
-		return err
+	if a.confErr != nil {
+		return a.confErr
 	}
-	for _, w := range warnings {
+	for _, w := range a.confWarnings {
 		fmt.Fprintf(a.Stderr, "note: %s\n", w)
 	}
-	if _, err := os.Stat(file); err != nil {
-		return fmt.Errorf("image: %w", err)
+	if err := present(file); err != nil {
+		return err
 	}
 	ctx := cmd.Context()
 	return a.change(ctx, func(h *host.Host) (*host.Change, error) {
-		return h.PlanUpdate(ctx, host.UpdateOptions{Image: file, AllowProductChange: o.product, Keep: conf.ImagesToKeep})
+		return h.PlanUpdate(ctx, host.UpdateOptions{Image: file, AllowProductChange: o.product, Keep: a.conf.ImagesToKeep})
 	})
 }

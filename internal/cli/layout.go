@@ -44,6 +44,8 @@ changed. SRC is a mount point, a device, or VG/LV.`,
 	f.BoolVar(&o.layers, "layers", false, "print the layers")
 	f.BoolVar(&o.freeSpace, "free-space", false, "print how much room the thin pool has left")
 	f.StringVar(&o.units, "units", "m", "`unit` of --free-space: b s k m g t p e, capitals for powers of 1000")
+	f.String("size", "", "accepted for old scripts")
+	hide(f, "size")
 	return cmd
 }
 
@@ -64,6 +66,8 @@ func (a *app) layout(cmd *cobra.Command, o layoutFlags, args []string) error {
 		return usage("unexpected argument %q", args[0])
 	case cmd.Flags().Changed("from") && !initialize:
 		return usage("--from goes with --init")
+	case cmd.Flags().Changed("units") && !o.freeSpace:
+		return usage("--units goes with --free-space")
 	case initialize:
 		return a.init(cmd, o, args)
 	case o.freeSpace:

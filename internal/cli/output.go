@@ -105,7 +105,6 @@ type progress struct {
 	mu    sync.Mutex
 	out   io.Writer // nil: nobody looks
 	start time.Time
-	step  string
 	bar   *progressbar.ProgressBar
 }
 

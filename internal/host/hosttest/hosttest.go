@@ -58,6 +58,7 @@ func New(t testing.TB) *Host {
 	h := &Host{T: t, Dir: tempDir(t), Power: &Power{}, root: Root, uuids: map[string]string{}, open: map[string]bool{}, mounts: map[string][2]string{}}
 	h.LVM = lvmtest.New(t.Errorf)
 	h.LVM.Store = filepath.Join(h.Dir, "volumes")
+	h.LVM.Profiles = []string{"imgbased-pool"} // every layer brings it
 	h.LVM.AddVG(lvm.VG{Name: VG, Size: 64 * GiB, PVs: []string{"/dev/vda3"}})
 	for _, lv := range []lvm.LV{
 		{VG: VG, Name: Pool, Size: 40 * GiB, ThinPool: true, MetadataSize: GiB, ChunkSize: 64 << 10},
