@@ -16,6 +16,7 @@ import (
 // Before: a host with an empty disk. What package lvm relies on LVM for, and
 // what the model of LVM was written after, holds on Debian's real LVM.
 func TestLVMContract(t *testing.T) {
+	t.Parallel()
 	vm := lab.Golden(t)
 	disk := vm.Must(t, "truncate -s 1G /var/disk && losetup -f --show /var/disk")
 	guest := guestRunner{t, vm}
