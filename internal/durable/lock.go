@@ -49,7 +49,10 @@ func Acquire(path string) (*Lock, error) {
 // Close gives the lock back. The file stays, empty: removing it would let
 // two processes lock two files of the same name.
 func (l *Lock) Close() error {
-	return errors.Join(l.f.Truncate(0), l.f.Close())
+	// Closing alone is not enough: a program that is being started by another
+	// thread has a copy of the descriptor until it runs, and flock(2) counts
+	// copies.
+	return errors.Join(l.f.Truncate(0), unix.Flock(int(l.f.Fd()), unix.LOCK_UN), l.f.Close())
 }
 
 // sign writes who holds the lock, for the message only.

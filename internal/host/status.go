@@ -202,6 +202,9 @@ func (h *Host) FreeSpace(ctx context.Context) (uint64, error) {
 	if err != nil {
 		return 0, err
 	}
+	if err := s.taken(); err != nil {
+		return 0, err
+	}
 	pool, err := s.pool()
 	if err != nil {
 		return 0, err
