@@ -68,6 +68,11 @@ func Main(ctx context.Context, env Env) int {
 	root.SetErr(env.Stderr)
 	err := root.ExecuteContext(ctx)
 	a.bar.clear()
+	// What a signal made fail need not say so: a program that the same Ctrl-C
+	// ended knows nothing of our context.
+	if stopped := context.Cause(ctx); err != nil && errors.Is(stopped, ErrStopped) && !errors.Is(err, ErrStopped) {
+		err = fmt.Errorf("%w: %w", stopped, err)
+	}
 	code, hint := outcome(err)
 	if err != nil {
 		fmt.Fprintf(env.Stderr, "imgbase: %v\n", err)
@@ -154,14 +159,22 @@ func (a *app) isolated() (*host.Host, error) {
 
 // look runs a verb that only reads.
 func (a *app) look(do func(h *host.Host) error) error {
-	if a.dryRun {
-		return usage("--dry-run: this changes nothing")
+	if err := a.wet(); err != nil {
+		return err
 	}
 	h, err := a.host()
 	if err != nil {
 		return err
 	}
 	return do(h)
+}
+
+// wet refuses a dry run of what changes nothing anyway.
+func (a *app) wet() error {
+	if a.dryRun {
+		return usage("--dry-run: this changes nothing")
+	}
+	return nil
 }
 
 // planner plans what a verb changes.

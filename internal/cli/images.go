@@ -71,6 +71,9 @@ func (a *app) base(cmd *cobra.Command, o baseFlags, args []string) error {
 			return a.printImage(base, err)
 		})
 	}
+	if err := a.wet(); err != nil {
+		return err
+	}
 	layer, err := layout.Parse(o.ofLayer)
 	if err == nil && !layer.IsLayer {
 		err = fmt.Errorf("%s: %w: it is a base", o.ofLayer, host.ErrNoImage)

@@ -127,6 +127,7 @@ func (s *stage) run(args []string) {
 	s.code = cli.Main(ctx, cli.Env{
 		Args: words, Stdin: strings.NewReader(s.stdin), Stdout: &stdout, Stderr: &stderr, Root: s.root, Version: "1.2.3",
 		Open: func(log *slog.Logger, observe func(host.Event)) *host.Host {
+			log.Debug("the host is opened")
 			h := s.h.Host()
 			h.Log = log
 			h.Observe = func(e host.Event) {
