@@ -36,6 +36,27 @@ func hide(flags *pflag.FlagSet, names ...string) {
 	}
 }
 
+// helpCommand is `imgbase help`, which knows what is no verb.
+func helpCommand() *cobra.Command {
+	return &cobra.Command{
+		Use:   "help [COMMAND]",
+		Short: "Help about a command",
+		Args:  atMost(1),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			if len(args) == 0 {
+				return cmd.Root().Help()
+			}
+			for _, c := range cmd.Root().Commands() {
+				if c.Name() == args[0] {
+					c.InitDefaultHelpFlag()
+					return c.Help()
+				}
+			}
+			return usage("no command %q", args[0])
+		},
+	}
+}
+
 // unknownCommand is what is wrong with arguments that no verb took.
 func unknownCommand(_ *cobra.Command, args []string) error {
 	if len(args) > 0 {

@@ -115,6 +115,7 @@ it and leaves the running one alone; a rollback boots the layer before.`,
 	hide(f, "experimental", "stream")
 	cmd.AddCommand(a.layoutCommand(), a.baseCommand(), a.layerCommand(), a.wCommand(), a.updateCommand(),
 		a.rollbackCommand(), a.bootCommand(), a.recoverCommand(), a.statusCommand())
+	cmd.SetHelpCommand(helpCommand())
 	for _, c := range cmd.Commands() {
 		onlyOnce(c.Flags())
 		c.Long = c.Short + ".\n\n" + c.Long + exitCodes

@@ -200,7 +200,10 @@ func (a *app) wCommand() *cobra.Command {
 	return &cobra.Command{
 		Use:   "w",
 		Short: "Say which layer is running",
-		Args:  noArgs,
+		Long:  `On a root that is no layer this is an error, and nothing is printed.`,
+		Example: `  imgbase w
+  imgbase w --json`,
+		Args: noArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			return a.look(func(h *host.Host) error {
 				running, _, err := h.Running(cmd.Context())

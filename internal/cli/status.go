@@ -2,6 +2,7 @@ package cli
 
 import (
 	"fmt"
+	"regexp"
 	"strings"
 	"text/tabwriter"
 
@@ -15,7 +16,11 @@ func (a *app) statusCommand() *cobra.Command {
 	return &cobra.Command{
 		Use:   "status",
 		Short: "Show what is there, what runs, what boots next, and how full the pool is",
-		Args:  noArgs,
+		Long: `Below the images stands what is not as it should be: an interrupted change,
+and what nothing uses.`,
+		Example: `  imgbase status
+  imgbase status --json`,
+		Args: noArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			return a.look(func(h *host.Host) error {
 				s, err := h.Status(cmd.Context())
@@ -27,6 +32,9 @@ func (a *app) statusCommand() *cobra.Command {
 		},
 	}
 }
+
+// trailing is what tabwriter leaves behind an empty last cell.
+var trailing = regexp.MustCompile(`(?m) +$`)
 
 func statusText(s host.Status) string {
 	var text strings.Builder
@@ -57,7 +65,7 @@ func statusText(s host.Status) string {
 	for _, warning := range s.Warnings {
 		fmt.Fprintf(&text, "warning: %s\n", warning)
 	}
-	return text.String()
+	return trailing.ReplaceAllString(text.String(), "")
 }
 
 func marks(s host.Status, i host.Image) []string {
