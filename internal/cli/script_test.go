@@ -32,6 +32,7 @@ import (
 //	holds FILE CONTENT             a file of the running system is that
 //	volume NAME [TAG…]             a thin volume
 //	tag TAG…                       tags on the volume group
+//	group NAME [TAG…]              another volume group
 //	mount TARGET [DEVICE TYPE]     what is mounted there, or nothing
 //	usage DATA METADATA            how full the pool is, in percent
 //	configuration FILE             settings
@@ -57,7 +58,7 @@ func TestScripts(t *testing.T) {
 		},
 		Cmds: map[string]func(ts *testscript.TestScript, neg bool, args []string){
 			"host": on((*stage).host), "reboot": on((*stage).reboot), "image": on((*stage).image), "rubbish": on((*stage).rubbish),
-			"write": on((*stage).write), "holds": on((*stage).holds), "volume": on((*stage).volume), "tag": on((*stage).tag),
+			"write": on((*stage).write), "holds": on((*stage).holds), "volume": on((*stage).volume), "tag": on((*stage).tag), "group": on((*stage).group),
 			"mount": on((*stage).mount), "usage": on((*stage).usage), "configuration": on((*stage).configuration),
 			"user": on((*stage).user), "locked": on((*stage).locked), "answer": on((*stage).answer), "signal": on((*stage).signal),
 			"exit": on((*stage).exit), "prints": on((*stage).prints), "document": on((*stage).document),
@@ -211,6 +212,10 @@ func (s *stage) volume(args []string) {
 
 func (s *stage) tag(args []string) {
 	s.Check(lvm.New(s.h.LVM).ChangeVGTags(s.t.Context(), hosttest.VG, args, nil))
+}
+
+func (s *stage) group(args []string) {
+	s.h.LVM.AddVG(lvm.VG{Name: args[0], Tags: args[1:], PVs: []string{"/dev/vdb1"}})
 }
 
 func (s *stage) mount(args []string) {
