@@ -68,6 +68,8 @@ func (a *app) layout(cmd *cobra.Command, o layoutFlags, args []string) error {
 		return usage("--from goes with --init")
 	case cmd.Flags().Changed("units") && !o.freeSpace:
 		return usage("--units goes with --free-space")
+	case initialize && o.from == "":
+		return usage("--from needs a volume")
 	case initialize:
 		return a.init(cmd, o, args)
 	case o.freeSpace:

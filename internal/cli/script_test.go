@@ -7,6 +7,7 @@ import (
 	"errors"
 	"io"
 	"log/slog"
+	"regexp"
 	"strconv"
 	"strings"
 	"testing"
@@ -44,6 +45,7 @@ import (
 //	exit N                         its exit code was N
 //	prints LINE…                   it printed exactly that on standard output
 //	document KIND                  it printed one JSON document of that kind
+//	shows REGEXP                   a volume, tag, file of /boot or /etc is so
 //	unchanged                      it left the host as it was
 func TestScripts(t *testing.T) {
 	testscript.Run(t, testscript.Params{
@@ -62,7 +64,7 @@ func TestScripts(t *testing.T) {
 			"mount": on((*stage).mount), "usage": on((*stage).usage), "configuration": on((*stage).configuration),
 			"user": on((*stage).user), "locked": on((*stage).locked), "answer": on((*stage).answer), "signal": on((*stage).signal),
 			"exit": on((*stage).exit), "prints": on((*stage).prints), "document": on((*stage).document),
-			"unchanged": on((*stage).unchanged), "imgbase": imgbase,
+			"shows": on((*stage).shows), "unchanged": on((*stage).unchanged), "imgbase": imgbase,
 		},
 	})
 }
@@ -279,6 +281,14 @@ func (s *stage) document(args []string) {
 	}
 	if d.More() {
 		s.Fatalf("standard output holds more than one document:\n%s", s.stdout)
+	}
+}
+
+func (s *stage) shows(args []string) {
+	re, err := regexp.Compile("(?m)" + args[0])
+	s.Check(err)
+	if !re.MatchString(s.h.String()) {
+		s.Fatalf("no match for %s in\n%s", args[0], s.h)
 	}
 }
 
