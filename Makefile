@@ -38,8 +38,8 @@ fuzz: ## Every fuzz target for FUZZTIME (10s)
 		go test -run '^$$' -fuzz "^$${func#func }$$" -fuzztime $(FUZZTIME) "./$$(dirname $$file)" </dev/null || exit 1; \
 	done
 
-bench: ## Benchmarks
-	go test -run '^$$' -bench . -benchmem ./cmd/... ./internal/...
+bench: lab-deps ## Speed against lvs, dd and tar, with the goals beside (root)
+	go run ./test/bench
 
 demo: lab-deps ## A throw-away host is taken over, updated and rolled back, before your eyes (root)
 	go run ./test/demo
