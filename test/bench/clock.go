@@ -15,7 +15,7 @@ import (
 // a shell's word list. It prints the samples as JSON, one list a command.
 func clock(ctx context.Context, args []string) error {
 	if len(args) < 2 {
-		return errors.New("usage: clock ROUNDS COMMAND...")
+		return errors.New("clock: want a number of rounds and a command or more")
 	}
 	rounds, err := strconv.Atoi(args[0])
 	if err != nil {

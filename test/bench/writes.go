@@ -128,7 +128,7 @@ func shell(ctx context.Context, script string, args ...string) (string, error) {
 // write is our way: IMAGE DEVICE.
 func write(ctx context.Context, args []string) (err error) {
 	if len(args) != 2 {
-		return errors.New("usage: write IMAGE DEVICE")
+		return errors.New("write: want an image and a device")
 	}
 	s, err := image.OpenLiveimg(ctx, mount.OS{}, filepath.Clean(args[0]))
 	if err != nil {
