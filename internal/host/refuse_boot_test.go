@@ -24,6 +24,7 @@ func bootRefusals() []refusal {
 		{"no grub.cfg", fresh, after(noGRUB, initAs("node-1.0-1")), boot.ErrNoBootloader},
 		{"grub.cfg without include", fresh, after(noInclude, initAs("node-1.0-1")), boot.ErrNoBootloader},
 		{"grub.cfg with a fixed default", fresh, after(fixed, initAs("node-1.0-1")), boot.ErrFixedDefault},
+		{"grub.cfg with a fixed default, rollback", updated, after(fixed, rollbackTo("")), boot.ErrFixedDefault},
 		{"environment block of others, init", fresh, after(block, initAs("node-1.0-1")), boot.ErrEnvBlock},
 		{"environment block damaged, rollback", updated, after(block, rollbackTo("")), boot.ErrEnvBlock},
 		{"environment block damaged, remove", updated, after(block, removeBase("node-1.0-1")), boot.ErrEnvBlock},
