@@ -82,8 +82,10 @@ func writeDisk(ctx context.Context, disk, boot string, volumes []thin) error {
 // writeGroup makes the physical volume and the volume group on a loop device
 // over the partition, and gives it its volumes by restoring an edited backup.
 func writeGroup(ctx context.Context, disk string, volumes []thin) error {
-	out, err := run.OS{}.Run(ctx, run.Cmd{Name: "losetup", Args: []string{"--find", "--show",
-		"--offset", fmt.Sprint(pvAt), "--sizelimit", fmt.Sprint(pvSize), disk}})
+	out, err := run.OS{}.Run(ctx, run.Cmd{Name: "losetup", Args: []string{
+		"--find", "--show",
+		"--offset", fmt.Sprint(pvAt), "--sizelimit", fmt.Sprint(pvSize), disk,
+	}})
 	if err != nil {
 		return err
 	}

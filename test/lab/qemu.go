@@ -58,12 +58,19 @@ func places() int { return max(1, runtime.NumCPU()) }
 
 // start starts a machine and connects to it. It does not wait for the guest.
 func start(ctx context.Context, s spec) (*machine, error) {
-	accel, err := accelerator(ctx)
+	free, err := slot(ctx, places())
 	if err != nil {
 		return nil, err
 	}
-	free, err := slot(ctx, places())
+	return startIn(ctx, s, free)
+}
+
+// startIn starts a machine in a place that it has already, which free gives
+// back.
+func startIn(ctx context.Context, s spec, free func()) (*machine, error) {
+	accel, err := accelerator(ctx)
 	if err != nil {
+		free()
 		return nil, err
 	}
 	m := &machine{spec: s, ended: make(chan struct{}), free: sync.OnceFunc(free)}

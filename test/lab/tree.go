@@ -129,8 +129,10 @@ func tarball(ctx context.Context) (string, error) {
 		return "", err
 	}
 	dir, err := cached(ctx, name, func(ctx context.Context, dir string) error {
-		args := []string{"--mode=root", "--variant=minbase", "--format=tar", "--include=" + strings.Join(packages[:], ","),
-			"--essential-hook=" + initramfs}
+		args := []string{
+			"--mode=root", "--variant=minbase", "--format=tar", "--include=" + strings.Join(packages[:], ","),
+			"--essential-hook=" + initramfs,
+		}
 		for _, pattern := range excluded {
 			args = append(args, "--dpkgopt=path-exclude="+pattern)
 		}

@@ -44,9 +44,14 @@ func (vm *VM) scratch(name string) string {
 
 func (vm *VM) start(t testing.TB, s spec) {
 	t.Helper()
+	// Other tests may keep all places for long; that is no fault of this one.
+	free, err := slot(t.Context(), places())
+	if err != nil {
+		t.Fatalf("lab: %v", err)
+	}
 	ctx, cancel := context.WithTimeout(t.Context(), bootLimit)
 	defer cancel()
-	m, err := start(ctx, s)
+	m, err := startIn(ctx, s, free)
 	if err != nil {
 		t.Fatalf("lab: %v", err)
 	}
