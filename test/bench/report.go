@@ -56,10 +56,17 @@ func (f finding) verdict() string {
 	return "missed"
 }
 
+// verbPrograms are the programs that a verb started, in order, as typed.
+type verbPrograms struct {
+	Verb     string   `json:"verb"`
+	Programs []string `json:"programs"`
+}
+
 // report is everything measured.
 type report struct {
-	Timings  []timing  `json:"timings"`
-	Findings []finding `json:"findings"`
+	Timings  []timing       `json:"timings"`
+	Findings []finding      `json:"findings"`
+	Programs []verbPrograms `json:"programs"` // not printed in the table
 }
 
 func median(samples []sample, of func(sample) time.Duration) time.Duration {
