@@ -60,7 +60,8 @@ func TestSettleShowsFilesToGRUB(t *testing.T) {
 					t.Fatal(err)
 				}
 				out, err := run.OS{}.Run(t.Context(), run.Cmd{
-					Name: "grub-fstest", Args: []string{image, "cat", "(loop0)/loader/a.conf"}})
+					Name: "grub-fstest", Args: []string{image, "cat", "(loop0)/loader/a.conf"},
+				})
 				if err != nil {
 					t.Fatal(err)
 				}

@@ -183,7 +183,7 @@ func only(found []string) (string, error) {
 	case n == 0:
 		return "", fmt.Errorf("%w: no file */*.img in it", ErrNotImage)
 	case n > maxNamed:
-		return "", fmt.Errorf("%w: %d files */*.img in it: %q, ...", ErrNotImage, n, found[:maxNamed])
+		return "", fmt.Errorf("%w: %d files */*.img in it, the first %q", ErrNotImage, n, found[:maxNamed])
 	case n > 1:
 		return "", fmt.Errorf("%w: %d files */*.img in it: %q", ErrNotImage, n, found)
 	}

@@ -72,7 +72,7 @@ func TestOpenLiveimgRefuses(t *testing.T) {
 		{"a link", `mkdir -p $1/s/a; ln -s /etc/passwd $1/s/a/x.img;` + makeSquashfs, image.ErrNotImage, "no file */*.img"},
 		{"a directory", `mkdir -p $1/s/a/x.img;` + makeSquashfs, image.ErrNotImage, "no file */*.img"},
 		{"several", `mkdir -p $1/s/a $1/s/b; echo >$1/s/b/1.img; echo >$1/s/a/2.img;` + makeSquashfs, image.ErrNotImage, `2 files */*.img in it: ["a/2.img" "b/1.img"]`},
-		{"many", `mkdir -p $1/s/a; for i in $(seq 10 40); do echo >$1/s/a/$i.img; done;` + makeSquashfs, image.ErrNotImage, `31 files */*.img in it: ["a/10.img" "a/11.img" "a/12.img" "a/13.img" "a/14.img"], ...`},
+		{"many", `mkdir -p $1/s/a; for i in $(seq 10 40); do echo >$1/s/a/$i.img; done;` + makeSquashfs, image.ErrNotImage, `31 files */*.img in it, the first ["a/10.img" "a/11.img" "a/12.img" "a/13.img" "a/14.img"]`},
 		{"inner empty", `mkdir -p $1/s/a; touch $1/s/a/x.img;` + makeSquashfs, image.ErrNotImage, "a/x.img: not an image"},
 		{"inner random", `mkdir -p $1/s/a; head -c 1M /dev/urandom >$1/s/a/x.img;` + makeSquashfs, image.ErrNotImage, "a/x.img"},
 		{"inner ext3", makeTree + `mkfs.ext3 -q $1/s/LiveOS/x.img 64M;` + makeSquashfs, filesystem.ErrUnsupported, `"ext3"`},

@@ -115,8 +115,10 @@ func TestReportLookups(t *testing.T) {
 		about     string
 		got, want []string
 	}{
-		{"LVsWithTag", names(r.LVsWithTag("HostVG", "imgbased:base", "imgbased:layer"), lvName),
-			[]string{"Node-4.5.0-0.2022", "Node-4.5.0-0.2022+1", "Node-4.5.1-1", "Node-4.5.1-1+1"}},
+		{
+			"LVsWithTag", names(r.LVsWithTag("HostVG", "imgbased:base", "imgbased:layer"), lvName),
+			[]string{"Node-4.5.0-0.2022", "Node-4.5.0-0.2022+1", "Node-4.5.1-1", "Node-4.5.1-1+1"},
+		},
 		{"LVsWithTag elsewhere", names(r.LVsWithTag("other", "imgbased:base"), lvName), nil},
 		{"LVsIn", names(r.LVsIn("other"), lvName), []string{"data"}},
 		{"VGsWithTag", names(r.VGsWithTag("imgbased:vg"), func(v lvm.VG) string { return v.Name }), []string{"HostVG"}},

@@ -60,7 +60,7 @@ func TestTable(t *testing.T) {
 	if diff := cmp.Diff([]string{"/ on /var", "/lib/containers on /srv/containers"}, targets); diff != "" {
 		t.Errorf("Of(onn-var) (-want +got):\n%s", diff)
 	}
-	if _, ok := (mount.Table)(nil).Holding("/etc"); ok {
+	if _, ok := mount.Table(nil).Holding("/etc"); ok {
 		t.Error("Holding in an empty table = true; want false")
 	}
 }

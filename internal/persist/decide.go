@@ -207,11 +207,15 @@ func (e *entry) vendorContent(attrs attributes, clashing []string, equal bool) C
 	m, t := e.nodes[mine], e.nodes[theirs]
 	switch {
 	case len(clashing) > 0:
-		return Change{Op: Attributes, attrs: attrs, Conflict: true,
-			Why: strings.Join(clashing, ", ") + " changed by the administrator and by the vendor"}
+		return Change{
+			Op: Attributes, attrs: attrs, Conflict: true,
+			Why: strings.Join(clashing, ", ") + " changed by the administrator and by the vendor",
+		}
 	case !attrs.equal(t.attrs):
-		return Change{Op: Attributes, attrs: attrs,
-			Why: strings.Join(differing(attrs, t.attrs), ", ") + " changed by the administrator"}
+		return Change{
+			Op: Attributes, attrs: attrs,
+			Why: strings.Join(differing(attrs, t.attrs), ", ") + " changed by the administrator",
+		}
 	case !equal || !m.attrs.equal(t.attrs):
 		return Change{Op: Vendor, Why: "changed by the vendor"}
 	}

@@ -132,8 +132,10 @@ func wantDirectory(m, v string, mineTree, theirsTree files) (want files, conflic
 	case "edit-delete":
 		return x("x/a", text("mine")), true
 	case "edit-chmod", "chmod-edit":
-		return union(union(mineTree, theirsTree), files{"x": dir().mode(0o700),
-			"x/a": text(map[string]string{"edit": "mine", "chmod": "theirs"}[m])}), false
+		return union(union(mineTree, theirsTree), files{
+			"x":   dir().mode(0o700),
+			"x/a": text(map[string]string{"edit": "mine", "chmod": "theirs"}[m]),
+		}), false
 	case "edit-less":
 		return x("x/a", text("mine"), "x/b", text("base")), true
 	case "delete-edit":
@@ -243,8 +245,10 @@ func TestConflictLastsUntilSettled(t *testing.T) {
 }
 
 func TestLeftoverIsNotCarriedOn(t *testing.T) {
-	got := merge(t, t.TempDir(), files{"a": text("0")}, files{"a": text("0"), "a.imgnew": text("old"),
-		"d.imgnew": dir(), "d.imgnew/in": text("old")}, files{"a": text("1")}, persist.Rules{})
+	got := merge(t, t.TempDir(), files{"a": text("0")}, files{
+		"a": text("0"), "a.imgnew": text("old"),
+		"d.imgnew": dir(), "d.imgnew/in": text("old"),
+	}, files{"a": text("1")}, persist.Rules{})
 	if diff := cmp.Diff(files{"a": text("1")}, got.result); diff != "" {
 		t.Errorf("result (-want +got):\n%s", diff)
 	}

@@ -12,9 +12,11 @@ import (
 )
 
 func TestDefaultRules(t *testing.T) {
-	base := files{"fstab": text("0"), "passwd": text("0"), "ld.so.cache": text("0"), "ssh/ssh_host_rsa_key": text("0"),
+	base := files{
+		"fstab": text("0"), "passwd": text("0"), "ld.so.cache": text("0"), "ssh/ssh_host_rsa_key": text("0"),
 		"selinux/targeted/active/modules/100/x": text("0"), "selinux/targeted/active/booleans.local": text("0"),
-		"hostname": text("0"), "lvm/devices/system.devices": text("0"), "lvm/backup/HostVG": text("0")}
+		"hostname": text("0"), "lvm/devices/system.devices": text("0"), "lvm/backup/HostVG": text("0"),
+	}
 	side := func(s string) files {
 		out := files{}
 		for name := range base {
@@ -31,9 +33,11 @@ func TestDefaultRules(t *testing.T) {
 			content[name] = f.Data
 		}
 	}
-	want := map[string]string{"fstab": "mine", "passwd": "mine", "passwd.imgnew": "theirs", "ld.so.cache": "theirs", "ssh/ssh_host_rsa_key": "mine",
+	want := map[string]string{
+		"fstab": "mine", "passwd": "mine", "passwd.imgnew": "theirs", "ld.so.cache": "theirs", "ssh/ssh_host_rsa_key": "mine",
 		"selinux/targeted/active/modules/100/x": "theirs", "selinux/targeted/active/booleans.local": "mine",
-		"selinux/targeted/active/booleans.local.imgnew": "theirs", "lvm/devices/system.devices": "mine", "lvm/backup/HostVG": "theirs"}
+		"selinux/targeted/active/booleans.local.imgnew": "theirs", "lvm/devices/system.devices": "mine", "lvm/backup/HostVG": "theirs",
+	}
 	if diff := cmp.Diff(want, content); diff != "" {
 		t.Errorf("result (-want +got):\n%s", diff)
 	}
@@ -50,8 +54,10 @@ func TestAdoptedAsksForEachFile(t *testing.T) {
 	}}
 	mine := files{"vendor": text("0"), "edited": text("0"), "same": text("0"), "d/dropped": text("0"), "d/dropped-vendor": text("0")}
 	got := merge(t, t.TempDir(), mine, mine, files{"vendor": text("1"), "edited": text("1"), "same": text("0")}, rules)
-	want := files{"vendor": text("1"), "edited": text("0"), "edited.imgnew": text("1"), "same": text("0"),
-		"d": dir(), "d/dropped": text("0")}
+	want := files{
+		"vendor": text("1"), "edited": text("0"), "edited.imgnew": text("1"), "same": text("0"),
+		"d": dir(), "d/dropped": text("0"),
+	}
 	if diff := cmp.Diff(want, got.result); diff != "" {
 		t.Errorf("result (-want +got):\n%s", diff)
 	}

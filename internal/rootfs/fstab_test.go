@@ -132,7 +132,8 @@ func TestFstabAgreesWithFindmnt(t *testing.T) {
 		t.Fatal(err)
 	}
 	out, err := run.OS{}.Run(context.Background(), run.Cmd{Name: "findmnt", Args: []string{
-		"--tab-file", path, "--list", "-J", "-o", "SOURCE,TARGET,FSTYPE,OPTIONS,FREQ,PASSNO"}})
+		"--tab-file", path, "--list", "-J", "-o", "SOURCE,TARGET,FSTYPE,OPTIONS,FREQ,PASSNO",
+	}})
 	if err != nil {
 		t.Skipf("no findmnt to compare with: %v", err)
 	}

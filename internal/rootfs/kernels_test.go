@@ -33,7 +33,8 @@ func TestKernelsPerDistribution(t *testing.T) {
 			"boot/vmlinuz-0-rescue-0123456789abcdef": "r", "boot/initramfs-0-rescue-0123456789abcdef.img": "r", "boot/grub2/": "",
 		}, el, "vmlinuz-" + el, "initramfs-" + el + ".img", []string{
 			".vmlinuz-" + el + ".hmac=boot/.vmlinuz-" + el + ".hmac", "System.map-" + el + "=boot/System.map-" + el, "config-" + el + "=boot/config-" + el,
-			"initramfs-" + el + ".img=boot/initramfs-" + el + ".img", "symvers-" + el + ".gz=boot/symvers-" + el + ".gz", "vmlinuz-" + el + "=boot/vmlinuz-" + el}},
+			"initramfs-" + el + ".img=boot/initramfs-" + el + ".img", "symvers-" + el + ".gz=boot/symvers-" + el + ".gz", "vmlinuz-" + el + "=boot/vmlinuz-" + el,
+		}},
 		"Debian": {map[string]string{
 			"boot/vmlinuz-" + deb: "k", "boot/initrd.img-" + deb: "i", "boot/initrd.img-" + deb + ".old-dkms": "x", "vmlinuz": "-> boot/vmlinuz-" + deb,
 			"boot/vmlinuz-" + deb + ".dpkg-tmp": "x", "boot/vmlinuz.old": "-> none", "boot/vmlinuz-" + deb + ".old": "x",
@@ -47,9 +48,13 @@ func TestKernelsPerDistribution(t *testing.T) {
 			"usr/lib/modules/" + el + "/.vmlinuz.hmac": "h", "usr/lib/modules/" + el + "/modules.dep": "x", "boot/": "",
 		}, el, "vmlinuz-" + el, "initramfs-" + el + ".img", []string{
 			".vmlinuz-" + el + ".hmac=usr/lib/modules/" + el + "/.vmlinuz.hmac", "config-" + el + "=usr/lib/modules/" + el + "/config",
-			"initramfs-" + el + ".img=usr/lib/modules/" + el + "/initramfs.img", "vmlinuz-" + el + "=usr/lib/modules/" + el + "/vmlinuz"}},
-		"no initrd": {map[string]string{"boot/vmlinuz-" + deb: "k", "boot/initrd.img-" + deb: "-> /none"}, deb, "vmlinuz-" + deb, "",
-			[]string{"vmlinuz-" + deb + "=boot/vmlinuz-" + deb}},
+			"initramfs-" + el + ".img=usr/lib/modules/" + el + "/initramfs.img", "vmlinuz-" + el + "=usr/lib/modules/" + el + "/vmlinuz",
+		}},
+		"no initrd": {
+			map[string]string{"boot/vmlinuz-" + deb: "k", "boot/initrd.img-" + deb: "-> /none"},
+			deb, "vmlinuz-" + deb, "",
+			[]string{"vmlinuz-" + deb + "=boot/vmlinuz-" + deb},
+		},
 	} {
 		t.Run(name, func(t *testing.T) {
 			root := tree(t, c.files)

@@ -111,8 +111,10 @@ func TestResolve(t *testing.T) {
 			t.Errorf("Resolve(%s) = %q, %v; want %q", name, got, err, root+want)
 		}
 	}
-	for name, want := range map[string]error{"etc/loop": unix.ELOOP, "none/none": fs.ErrNotExist, "etc/plain/x": unix.ENOTDIR,
-		strings.Repeat("x", 300): unix.ENAMETOOLONG} {
+	for name, want := range map[string]error{
+		"etc/loop": unix.ELOOP, "none/none": fs.ErrNotExist, "etc/plain/x": unix.ENOTDIR,
+		strings.Repeat("x", 300): unix.ENAMETOOLONG,
+	} {
 		if got, err := rootfs.Resolve(root, name); !errors.Is(err, want) {
 			t.Errorf("Resolve(%.20s) = %q, %v; want %v", name, got, err, want)
 		}

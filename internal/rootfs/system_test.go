@@ -116,8 +116,10 @@ func TestPristine(t *testing.T) {
 		t.Fatalf("Pristine() = %v; want no error", err)
 	}
 	want := map[string]bool{"shipped": true, "with blank": true, "d/deep": true, "factory": true, "flink": true}
-	for _, path := range []string{"shipped", "edited", "with blank", "gone", "new", "short", "link", "text", "two", "d/deep",
-		"unknown", "factory", "flink", "out/shipped", "dir", "../opt/x", "none/none"} {
+	for _, path := range []string{
+		"shipped", "edited", "with blank", "gone", "new", "short", "link", "text", "two", "d/deep",
+		"unknown", "factory", "flink", "out/shipped", "dir", "../opt/x", "none/none",
+	} {
 		if got := pristine(path); got != want[path] && path != "out/shipped" {
 			t.Errorf("pristine(%s) = %v; want %v", path, got, want[path])
 		}

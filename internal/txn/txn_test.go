@@ -22,8 +22,10 @@ type world struct {
 	before  bool // the cut comes before the effect instead of after it
 }
 
-var errOff = errors.New("power off")
-var errOnce = errors.New("i/o error")
+var (
+	errOff  = errors.New("power off")
+	errOnce = errors.New("i/o error")
+)
 
 func newWorld() *world {
 	return &world{things: map[string]bool{}, def: "old", left: -1}
