@@ -3,14 +3,18 @@
 //
 // A program is started without a shell, in the C locale, with nothing on
 // standard input unless the caller gives it, and is killed together with its
-// children when the context ends. What it prints is collected within a
-// bound, standard output and standard error apart, because LVM mixes
-// warnings into its reports otherwise. A program that fails is an [*Error],
-// a value that says what was started, how it ended and the last it printed.
+// children when the context ends: asked first, by SIGTERM, and forced a few
+// seconds later. What it prints is collected within a bound, standard output
+// and standard error apart, because LVM mixes warnings into its reports
+// otherwise. A program that fails is an [*Error], a value that says what was
+// started, how it ended and the last it printed.
+//
+// A program that is not ours, such as an administrator's hook, is started
+// with [Cmd.Tail]: however much it prints, the end of that is kept, and
+// nothing of it stays behind.
 package run
 
 import (
-	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -29,6 +33,13 @@ type Cmd struct {
 	Args  []string
 	Stdin io.Reader // nil is /dev/null
 	Env   []string  // added to the environment, "KEY=value"
+	Dir   string    // working directory, "" is the caller's
+
+	// Tail, when it is not 0, says that the program is not ours. The last
+	// Tail bytes of each stream are kept, and printing more is no error. What
+	// it leaves running in its process group is killed when it ends; what it
+	// put into a session of its own goes on, not listened to.
+	Tail int
 }
 
 // String renders the command as it would be typed; for logs and errors only.
@@ -92,9 +103,18 @@ type OS struct {
 
 // Run implements [Runner].
 func (o OS) Run(ctx context.Context, c Cmd) (Output, error) {
-	stdout, stderr := &bounded{max: maxStdout}, &bounded{max: maxStderr}
+	start := time.Now()
+	out, err := run(ctx, c)
+	o.log(ctx, c, time.Since(start), err)
+	if err != nil {
+		return out, asError(ctx, c, out, err)
+	}
+	return out, nil
+}
+
+func run(ctx context.Context, c Cmd) (Output, error) {
 	cmd := exec.CommandContext(ctx, c.Name, c.Args...)
-	cmd.Stdin, cmd.Stdout, cmd.Stderr = c.Stdin, stdout, stderr
+	cmd.Stdin, cmd.Dir = c.Stdin, c.Dir
 	cmd.Env = append(append(os.Environ(), "LC_ALL=C", "LVM_SUPPRESS_FD_WARNINGS=1"), c.Env...)
 	// A process group of its own keeps Ctrl-C on the terminal from reaching
 	// the program: we decide when it is interrupted, and undo.
@@ -102,17 +122,15 @@ func (o OS) Run(ctx context.Context, c Cmd) (Output, error) {
 	cmd.Cancel = func() error { return syscall.Kill(-cmd.Process.Pid, syscall.SIGTERM) }
 	cmd.WaitDelay = graceful
 
-	start := time.Now()
-	err := cmd.Run()
-	if err == nil && stdout.cut {
+	stdout, stderr := &stream{max: maxStdout}, &stream{max: maxStderr, tail: true}
+	if c.Tail > 0 {
+		*stdout, *stderr = stream{max: c.Tail, tail: true}, stream{max: c.Tail, tail: true}
+	}
+	err := startAndWait(ctx, cmd, listeners{stdout, stderr}, c.Tail > 0)
+	if err == nil && stdout.cut && c.Tail == 0 {
 		err = fmt.Errorf("printed more than %d bytes", maxStdout)
 	}
-	out := Output{Stdout: stdout.buf.Bytes(), Stderr: stderr.buf.Bytes()}
-	o.log(ctx, c, time.Since(start), err)
-	if err == nil {
-		return out, nil
-	}
-	return out, asError(ctx, c, out, err)
+	return Output{Stdout: stdout.bytes(), Stderr: stderr.bytes()}, err
 }
 
 func (o OS) log(ctx context.Context, c Cmd, took time.Duration, err error) {
@@ -143,23 +161,6 @@ func asError(ctx context.Context, c Cmd, out Output, err error) error {
 		e.Stderr, e.Err = "", context.Cause(ctx)
 	}
 	return e
-}
-
-// bounded keeps the first max bytes written to it and swallows the rest, so
-// that the program is not stopped by a full pipe.
-type bounded struct {
-	buf bytes.Buffer
-	max int
-	cut bool
-}
-
-func (b *bounded) Write(p []byte) (int, error) {
-	if room := b.max - b.buf.Len(); len(p) > room {
-		b.cut = true
-		b.buf.Write(p[:room])
-		return len(p), nil
-	}
-	return b.buf.Write(p)
 }
 
 func lastLines(s string, n int) string {
