@@ -9,6 +9,9 @@
 // A source that is a regular file gets a read-only loop device that the
 // kernel frees with its last user (loop(4), LO_FLAGS_AUTOCLEAR).
 //
+// A [Room] is the place in which programs of another root tree run: its
+// mounts are made and dropped with the program, in namespaces of its own.
+//
 // What is mounted already, on the host, is read from a mountinfo file
 // (proc_pid_mountinfo(5)) as a [Table].
 package mount
