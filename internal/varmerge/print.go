@@ -1,0 +1,99 @@
+package varmerge
+
+import (
+	"encoding/json"
+	"fmt"
+	"strings"
+	"unicode"
+	"unicode/utf8"
+)
+
+// Conflicts are the changes that somebody should look at.
+func (p Plan) Conflicts() []Change {
+	var out []Change
+	for _, c := range p.Changes {
+		if c.Conflict {
+			out = append(out, c)
+		}
+	}
+	return out
+}
+
+// Summary counts the plan's changes.
+func (p Plan) Summary() Summary {
+	var s Summary
+	for _, c := range p.Changes {
+		switch c.Op {
+		case Add:
+			s.Added++
+		case Replace:
+			s.Replaced++
+		case Beside:
+			s.Beside++
+		case Keep:
+			s.Kept++
+		case Sweep:
+			s.Swept++
+		}
+		if c.Conflict {
+			s.Conflicts++
+		}
+		s.Files += c.Files
+		s.Bytes += c.Bytes
+	}
+	return s
+}
+
+// String is the summary on one line.
+func (s Summary) String() string {
+	return fmt.Sprintf("%d added, %d replaced, %d beside the host's, %d kept, %d conflicts; %d files, %d bytes",
+		s.Added, s.Replaced, s.Beside, s.Kept, s.Conflicts, s.Files, s.Bytes)
+}
+
+// String is the change on one line: operation, path, reason.
+func (c Change) String() string {
+	line := fmt.Sprintf("%-7s %s: %s", c.Op, escape(c.Path), c.Why)
+	if c.Conflict {
+		line += " (conflict)"
+	}
+	switch {
+	case c.Beside == "":
+	case c.Op == Replace:
+		line += "; the host's is " + escape(c.Beside)
+	default:
+		line += "; the vendor's is " + escape(c.Beside)
+	}
+	return line
+}
+
+// MarshalJSON writes the change with its paths escaped as in [Change.String],
+// because JSON has no way to hold a name that is not UTF-8.
+func (c Change) MarshalJSON() ([]byte, error) {
+	return json.Marshal(struct {
+		Path     string `json:"path"`
+		Op       Op     `json:"op"`
+		Why      string `json:"why"`
+		Conflict bool   `json:"conflict,omitempty"`
+		Beside   string `json:"beside,omitempty"`
+		Files    int    `json:"files,omitempty"`
+		Bytes    int64  `json:"bytes,omitempty"`
+	}{escape(c.Path), c.Op, c.Why, c.Conflict, escape(c.Beside), c.Files, c.Bytes})
+}
+
+// escape writes backslashes and all that is not printable UTF-8 as \ooo, the
+// way proc(5) writes paths. It loses nothing.
+func escape(name string) string {
+	var b strings.Builder
+	for i := 0; i < len(name); {
+		r, n := utf8.DecodeRuneInString(name[i:])
+		if r == '\\' || !unicode.IsPrint(r) || r == utf8.RuneError && n == 1 {
+			for _, c := range []byte(name[i : i+n]) {
+				fmt.Fprintf(&b, `\%03o`, c)
+			}
+		} else {
+			b.WriteString(name[i : i+n])
+		}
+		i += n
+	}
+	return b.String()
+}
