@@ -81,6 +81,9 @@ func openFD(dir int, name string, flags int, mode uint32) (fd int, err error) {
 // what n says is an error, for the tree may be live.
 func openRegular(dir *os.File, name string, n *node) (*os.File, error) {
 	f, err := openat(dir, name, unix.O_RDONLY, 0)
+	if errors.Is(err, unix.ELOOP) || errors.Is(err, unix.ENXIO) { // a link now, a socket
+		err = &os.PathError{Op: "open", Path: escape(name), Err: errMoved}
+	}
 	if err != nil {
 		return nil, err
 	}
