@@ -155,7 +155,7 @@ func (v view) entries(layer string) []string {
 // Layout is the host's images. The error is [ErrNoLayout] on a host that was
 // not taken over.
 func (h *Host) Layout(ctx context.Context) (layout.Layout, error) {
-	s, err := h.read(ctx)
+	s, err := h.names(ctx)
 	if err != nil {
 		return layout.Layout{}, err
 	}
@@ -164,7 +164,7 @@ func (h *Host) Layout(ctx context.Context) (layout.Layout, error) {
 
 // Running is the layer mounted at /, or [ErrNotLayer].
 func (h *Host) Running(ctx context.Context) (layout.Image, layout.Layout, error) {
-	s, err := h.read(ctx)
+	s, err := h.names(ctx)
 	if err != nil {
 		return layout.Image{}, layout.Layout{}, err
 	}
@@ -180,7 +180,7 @@ func (h *Host) Running(ctx context.Context) (layout.Image, layout.Layout, error)
 // Product is the product of the running layer, else the only one there is,
 // else the first by name: what "latest" is the latest of.
 func (h *Host) Product(ctx context.Context) (string, layout.Layout, error) {
-	s, err := h.read(ctx)
+	s, err := h.names(ctx)
 	if err != nil {
 		return "", layout.Layout{}, err
 	}
@@ -217,7 +217,7 @@ func (h *Host) FreeSpace(ctx context.Context) (uint64, error) {
 
 // VolumePath is the device of an image's volume.
 func (h *Host) VolumePath(ctx context.Context, name string) (string, error) {
-	s, err := h.read(ctx)
+	s, err := h.names(ctx)
 	if err != nil {
 		return "", err
 	}
@@ -240,7 +240,7 @@ type Entry struct {
 
 // Entries are the boot entries, ours and foreign ones.
 func (h *Host) Entries(ctx context.Context) ([]Entry, error) {
-	s, err := h.read(ctx)
+	s, err := h.names(ctx)
 	if err != nil {
 		return nil, err
 	}

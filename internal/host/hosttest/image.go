@@ -25,11 +25,14 @@ func (h *Host) Image(name string, changes map[string]string) string {
 	dir := filepath.Join(h.Dir, "images", name)
 	h.write(dir, system)
 	h.write(dir, map[string]string{
-		metadata:                                                name + "\n",
-		"boot/vmlinuz-" + imageKernel(name):                     "kernel of " + name,
-		"boot/initrd.img-" + imageKernel(name):                  "initrd of " + name,
-		"usr/lib/modules/" + imageKernel(name) + "/modules.dep": "",
-		"etc/os-release":                                        "ID=node\nVERSION_ID=" + name + "\n",
+		metadata:         name + "\n",
+		"etc/os-release": "ID=node\nVERSION_ID=" + name + "\n",
+	})
+	kver := imageKernel(name)
+	h.write(dir, map[string]string{
+		"boot/vmlinuz-" + kver:                     "kernel of " + name,
+		"boot/initrd.img-" + kver:                  "initrd of " + name,
+		"usr/lib/modules/" + kver + "/modules.dep": "",
 	})
 	for _, d := range shared[1:] {
 		must(h.T, os.MkdirAll(filepath.Join(dir, d), 0o755))
