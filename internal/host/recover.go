@@ -92,7 +92,7 @@ type Settled struct {
 }
 
 // Settle finishes or undoes what an interrupted run left behind. Every
-// changing verb begins with it.
+// changing verb begins with it, and plans next, under the same lock.
 func (h *Host) Settle(ctx context.Context) ([]Settled, error) {
 	// A run killed between freeze and thaw left a /boot that nobody can
 	// write to; one that is not frozen stays as it is.
@@ -104,6 +104,7 @@ func (h *Host) Settle(ctx context.Context) ([]Settled, error) {
 		return nil, err
 	}
 	if len(s.pending) == 0 {
+		h.settled = s
 		return nil, nil
 	}
 	return h.settle(ctx, s)

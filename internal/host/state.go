@@ -46,7 +46,13 @@ type state struct {
 
 // read reads the host with one LVM process. The error is [ErrNotLVM] when
 // the root is on no logical volume.
-func (h *Host) read(ctx context.Context) (*state, error) { return h.arranged(ctx, h.lvm.Report) }
+func (h *Host) read(ctx context.Context) (*state, error) {
+	if s := h.settled; s != nil {
+		h.settled = nil
+		return s, nil
+	}
+	return h.arranged(ctx, h.lvm.Report)
+}
 
 // names is read for those who need no more than names and tags.
 func (h *Host) names(ctx context.Context) (*state, error) { return h.arranged(ctx, h.lvm.Names) }
