@@ -5,8 +5,11 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"path/filepath"
+	"slices"
 	"strings"
 
+	"imgbase/internal/filesystem"
 	"imgbase/internal/layout"
 	"imgbase/internal/lvm"
 	"imgbase/internal/nvr"
@@ -21,7 +24,7 @@ const metadataNVR = "usr/share/imgbase/build/meta/nvr"
 // running root; else a mount point, a device, or VG/LV) becomes the first
 // base, with the first layer on it. The base is called name, or what the
 // system says of itself if that is "".
-func (h *Host) PlanInit(ctx context.Context, name, from string) (*Change, error) {
+func (h *Host) PlanInit(ctx context.Context, name, from string) (_ *Change, err error) {
 	s, err := h.read(ctx)
 	if err != nil {
 		return nil, err
@@ -41,13 +44,22 @@ func (h *Host) PlanInit(ctx context.Context, name, from string) (*Change, error)
 		return nil, err
 	}
 	b := &build{h: h, s: s, c: &Change{}, origin: n.String(), base: layout.Image{NVR: n}}
+	defer func() {
+		if err != nil {
+			err = errors.Join(err, b.c.Close())
+		}
+	}()
 	if b.pool, err = s.initPool(source); err != nil {
 		return nil, err
 	}
 	if err := b.planNew(1); err != nil {
 		return nil, err
 	}
-	if err := b.planInitKernels(); err != nil {
+	system, err := b.system(ctx, source)
+	if err != nil {
+		return nil, fmt.Errorf("%s: %w", source.Name, err)
+	}
+	if err := b.planInitKernels(system); err != nil {
 		return nil, err
 	}
 	extend, note, err := s.room(b.pool, 0)
@@ -86,7 +98,7 @@ func (s *state) source(from string) (lvm.LV, error) {
 	case !ok:
 		return lv, fmt.Errorf("%s: %w", from, ErrNotLVM)
 	case lv.VG != s.vg.Name:
-		return lv, fmt.Errorf("%s: %w: it is in volume group %s, the root in %s", from, ErrNotLVM, lv.VG, s.vg.Name)
+		return lv, fmt.Errorf("%s: %w: it is in volume group %s, the root in %s", from, ErrPool, lv.VG, s.vg.Name)
 	case !lv.ThinVolume:
 		return lv, fmt.Errorf("%s: %w", from, ErrNotThin)
 	}
@@ -149,15 +161,36 @@ func (h *Host) free(s *state, i layout.Image) error {
 	return nil
 }
 
+// system is the directory of the source's system, which must be one for this
+// machine: where it is mounted, or mounted for the plan.
+func (b *build) system(ctx context.Context, source lvm.LV) (dir string, err error) {
+	switch mounts := slices.Concat(b.s.mounts.Of(source.Path), b.s.mounts.Of(source.DMPath)); {
+	case source.Name == b.s.root.Name:
+		dir = b.h.Root
+	case len(mounts) > 0:
+		if err := filesystem.Supported(mounts[0].FSType); err != nil {
+			return "", err
+		}
+		dir = b.h.path(mounts[0].Target)
+	default:
+		if dir, err = b.hold(ctx, source); err != nil {
+			return "", err
+		}
+	}
+	return dir, b.h.checkMachine(dir)
+}
+
 // planInitKernels finds the kernels of the installed system: those in /boot
 // whose modules it has. The one that runs is known to boot here.
-func (b *build) planInitKernels() error {
+func (b *build) planInitKernels(system string) error {
 	kernels, err := rootfs.KernelsIn(b.h.path("boot"))
 	if err != nil {
 		return err
 	}
 	for _, k := range kernels {
-		if _, err := os.Stat(b.h.path("usr/lib/modules", k.Version)); errors.Is(err, os.ErrNotExist) {
+		if has, err := within(system, filepath.Join("usr/lib/modules", k.Version)); err != nil {
+			return err
+		} else if !has {
 			continue
 		}
 		b.kernels = append(b.kernels, k)

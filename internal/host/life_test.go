@@ -41,6 +41,26 @@ func tree(t *testing.T, h *hosttest.Host) string {
 	return text
 }
 
+// A host can be taken over from a system beside the one that runs, whether
+// its volume is active or not. It is as it was afterwards.
+func TestTakeOverFromAnotherSystem(t *testing.T) {
+	for _, active := range []bool{true, false} {
+		h := hosttest.New(t)
+		h.Install("spare", h.Image("spare", map[string]string{"etc/motd": "spare\n"}), active)
+		h.Must(h.Do(func(ctx context.Context, on *host.Host) (*host.Change, error) {
+			return on.PlanInit(ctx, "node-1.0-1", "HostVG/spare")
+		}))
+		if lv, ok := h.LVM.State().LV(hosttest.VG, "spare"); !ok || lv.Active != active || lv.Open {
+			t.Errorf("the source is %+v afterwards; want active %v, and not open", lv, active)
+		}
+		h.Boot()
+		running(t, h, "node-1.0-1+1")
+		if got := h.Read("etc/motd"); got != "spare\n" {
+			t.Errorf("motd of the layer = %q; want the spare system's", got)
+		}
+	}
+}
+
 func TestLife(t *testing.T) {
 	h := taken(t)
 	running(t, h, "node-1.0-1+1")

@@ -10,6 +10,7 @@ import (
 	"strings"
 
 	"imgbase/internal/image"
+	"imgbase/internal/lvm"
 	"imgbase/internal/nvr"
 )
 
@@ -40,6 +41,17 @@ func (h *Host) Image(name string, changes map[string]string) string {
 	h.executable(filepath.Join(dir, InitProgram))
 	h.write(dir, changes)
 	return dir
+}
+
+// Install makes a thin volume that holds an image's system, as another
+// installer would have left it: active, or not.
+func (h *Host) Install(name, image string, active bool) {
+	h.T.Helper()
+	must(h.T, h.LVM.AddLV(lvm.LV{VG: VG, Name: name, Size: GiB, Pool: Pool, Active: true}))
+	must(h.T, h.fill("/dev/"+VG+"/"+name, image))
+	if !active {
+		must(h.T, lvm.New(h.LVM).Deactivate(h.T.Context(), VG, name))
+	}
 }
 
 func imageKernel(name string) string {
