@@ -70,6 +70,7 @@ func Rows() []Row {
 
 		{layout.ErrNameTooLong, 30, "use a shorter name, version or release"},
 		{layout.ErrNameInvalid, 31, "use letters, digits and _ . - only"},
+		{boot.ErrName, 31, "on GRUB without BLS a name starts with a letter"},
 		{lvm.ErrName, 31, "use letters, digits and _ . - only"},
 		{nvr.ErrMalformed, 32, "a name is NAME-VERSION-RELEASE, a layer's has +N behind it"},
 		{host.ErrExists, 33, "see `imgbase layout`; `imgbase recover` shows what nothing uses"},
