@@ -227,6 +227,10 @@ func (b *Boot) checkSpec(s EntrySpec) error {
 	return nil
 }
 
+// Fixed are the layers that entries in grub.cfg itself boot, as the original
+// made them where there was no BLS. They are not on the menu of this package.
+func (b *Boot) Fixed() []string { return slices.Clone(b.grub.layers) }
+
 // Remove takes the layer's entries off the menu, then removes their files,
 // and leaves the kernels. It refuses with [ErrIsDefault] when one of them is
 // the default. A layer without entries is no error.

@@ -104,6 +104,7 @@ func Rows() []Row {
 		{image.ErrNotImage, 58, "give a liveimg: a squashfs that holds LiveOS/rootfs.img"},
 		{filesystem.ErrUnknown, 59, "there is no file system where one should be"},
 		{errFormat, 60, "the format is liveimg"},
+		{host.ErrNVR, 63, "call the base what its image says it is"},
 		{errNoFile, 62, "give the path of an image"},
 
 		{lvm.ErrNoMetadataSpace, 15, "extend the pool's metadata with `lvextend --poolmetadatasize`"},

@@ -85,6 +85,7 @@ func codes() map[int][]string {
 		60: {"format not known"},
 		61: texts(config.ErrInvalid),
 		62: {"no such file"},
+		63: texts(host.ErrNVR),
 	}
 }
 

@@ -67,8 +67,8 @@ func (h *Host) PlanInit(ctx context.Context, name, from string) (_ *Change, err 
 		return nil, err
 	}
 	b.noteAll(note)
-	steps := append(b.extendMetadata(extend), b.tagVolumes(source), b.adoptBase(source), b.snapshotLayer(),
-		b.settleLayer(), b.refitLayer(), b.installKernels(), b.addEntries())
+	steps := append(b.extendMetadata(extend), b.adoptBase(source), b.snapshotLayer(), b.settleLayer(), b.refitLayer(),
+		 b.installKernels(), b.addEntries())
 	b.complete("init", steps...)
 	return b.c, nil
 }
@@ -206,19 +206,6 @@ func (b *build) planInitKernels(system string) error {
 	return b.checkKernels()
 }
 
-// tagVolumes marks the pool and the volume that the host was installed on.
-func (b *build) tagVolumes(source lvm.LV) txn.Step {
-	return txn.Step{
-		Name: fmt.Sprintf("tag thin pool %s and volume %s", b.pool.Name, source.Name),
-		Do: func(ctx context.Context) error {
-			if err := b.h.lvm.ChangeLVTags(ctx, lvm.Retag{VG: b.pool.VG, Name: b.pool.Name, Add: []string{TagPool}}); err != nil {
-				return err
-			}
-			return b.h.lvm.ChangeLVTags(ctx, lvm.Retag{VG: source.VG, Name: source.Name, Add: []string{TagInit}})
-		},
-	}
-}
-
 // adoptBase makes the first base, protected like every other from the moment
 // it exists.
 func (b *build) adoptBase(source lvm.LV) txn.Step {
@@ -233,18 +220,28 @@ func (b *build) adoptBase(source lvm.LV) txn.Step {
 	}
 }
 
-// forget takes the tags of an undone take-over off again.
-func (h *Host) forget(ctx context.Context, s *state) error {
+// claim marks what a take-over made ours: the pool of the first base, the
+// volume it is a copy of, and last the volume group.
+func (h *Host) claim(ctx context.Context, s *state, base layout.Image) error {
 	report, err := h.lvm.Report(ctx)
 	if err != nil {
 		return err
 	}
-	for _, lv := range report.LVsWithTag(s.vg.Name, TagPool, TagInit) {
-		if err := h.lvm.ChangeLVTags(ctx, lvm.Retag{VG: lv.VG, Name: lv.Name, Del: []string{TagPool, TagInit}}); err != nil {
+	lv, ok := report.LV(s.vg.Name, base.String())
+	if !ok {
+		return fmt.Errorf("%s: %w", base, ErrNoImage)
+	}
+	tags := map[string]string{lv.Pool: TagPool, lv.Origin: TagInit}
+	for _, lv := range report.LVsIn(s.vg.Name) {
+		tag := tags[lv.Name]
+		if tag == "" || lv.HasTag(tag) {
+			continue
+		}
+		if err := h.lvm.ChangeLVTags(ctx, lvm.Retag{VG: lv.VG, Name: lv.Name, Add: []string{tag}}); err != nil {
 			return err
 		}
 	}
-	return nil
+	return h.lvm.ChangeVGTags(ctx, s.vg.Name, []string{TagVG}, nil)
 }
 
 func (b *build) noteAll(notes ...string) {

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 
 	"imgbase/internal/durable"
 	"imgbase/internal/layout"
@@ -24,15 +25,8 @@ func (h *Host) transaction(s *state, r txn.Record) txn.Plan {
 	switch r.Verb {
 	case "init":
 		p.Flipped = h.boots(s, i)
-		p.Undo = func(ctx context.Context) error {
-			if err := h.discard(ctx, s, i, i.Base()); err != nil {
-				return err
-			}
-			return h.forget(ctx, s)
-		}
-		p.Finish = func(ctx context.Context) error {
-			return h.lvm.ChangeVGTags(ctx, s.vg.Name, []string{TagVG}, nil)
-		}
+		p.Undo = func(ctx context.Context) error { return h.discard(ctx, s, i, i.Base()) }
+		p.Finish = func(ctx context.Context) error { return h.claim(ctx, s, i.Base()) }
 	case "update":
 		p.Flipped = h.boots(s, i)
 		p.Undo = func(ctx context.Context) error { return h.discard(ctx, s, i, i.Base()) }
@@ -162,7 +156,7 @@ func (h *Host) leftovers(s *state, v view) Leftovers {
 		}
 		for _, i := range branch.Layers {
 			name := i.String()
-			if !has[name] && name != s.root.Name && name != v.next {
+			if !has[name] && name != s.root.Name && name != v.next && !slices.Contains(v.fixed, name) {
 				l.Layers = append(l.Layers, name)
 			}
 		}

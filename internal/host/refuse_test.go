@@ -263,7 +263,7 @@ func imageRefusals() []refusal {
 		{"no initramfs", nil, to("node-1.1-1", map[string]string{"boot/initrd.img-6.1.0-1-amd64": "-"}), host.ErrNoKernel},
 		{"base of another name", nil, func(h *hosttest.Host) do {
 			return addBase(host.BaseOptions{NVR: "node-2.0-1", Size: 9 * hosttest.GiB, Image: h.Image("node-1.1-1", nil)})
-		}, host.ErrProduct},
+		}, host.ErrNVR},
 		{"base too small", nil, func(h *hosttest.Host) do {
 			return addBase(host.BaseOptions{NVR: "node-1.1-1", Size: hosttest.GiB, Image: h.Image("node-1.1-1", nil)})
 		}, host.ErrSize},
@@ -340,7 +340,7 @@ func choiceRefusals() []refusal {
 		}, rollbackTo("")), host.ErrNoKernel},
 		{"boot what boots", nil, always(bootBy("node-1.0-1+1")), host.ErrSame},
 		{"boot what is not there", nil, always(bootBy("node-9.9-9+1")), host.ErrNoImage},
-		{"boot a base", nil, always(bootBy("node-1.0-1")), boot.ErrNoEntry},
+		{"boot a base", nil, always(bootBy("node-1.0-1")), host.ErrNoImage},
 	}
 }
 

@@ -118,6 +118,8 @@ type view struct {
 	menu boot.Menu
 	def  *boot.Entry // nil when the default is none of the entries
 	next string      // layer of the default entry
+	// fixed are layers that boot from entries which are not ours to change.
+	fixed []string
 }
 
 func (h *Host) view(s *state) (view, error) {
@@ -129,7 +131,7 @@ func (h *Host) view(s *state) (view, error) {
 	if err != nil {
 		return view{}, fmt.Errorf("boot entries: %w", err)
 	}
-	v := view{menu: menu}
+	v := view{menu: menu, fixed: b.Fixed()}
 	id, err := b.Default()
 	if err != nil {
 		return v, fmt.Errorf("boot default: %w", err)
@@ -172,7 +174,7 @@ func (h *Host) Running(ctx context.Context) (layout.Image, layout.Layout, error)
 		return layout.Image{}, layout.Layout{}, err
 	}
 	if !s.isLayer {
-		return layout.Image{}, s.layout, fmt.Errorf("root %s: %w", s.root.Name, ErrNotLayer)
+		return layout.Image{}, s.layout, fmt.Errorf("root %s: %w", s.root.Path, ErrNotLayer)
 	}
 	return s.running, s.layout, nil
 }
