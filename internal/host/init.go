@@ -68,7 +68,7 @@ func (h *Host) PlanInit(ctx context.Context, name, from string) (_ *Change, err 
 	}
 	b.noteAll(note)
 	steps := append(b.extendMetadata(extend), b.adoptBase(source), b.snapshotLayer(), b.settleLayer(), b.refitLayer(),
-		 b.installKernels(), b.addEntries())
+		b.installKernels(), b.addEntries())
 	b.complete("init", steps...)
 	return b.c, nil
 }
