@@ -21,6 +21,7 @@ var (
 	ErrNoEntry   = errors.New("no such boot entry")
 	ErrIsDefault = errors.New("is the default boot entry")
 	ErrInUse     = errors.New("still used by a boot entry")
+	ErrName      = errors.New("no name for a boot entry")
 )
 
 // Options are what [Open] needs.
@@ -184,18 +185,27 @@ func (b *Boot) newEntry(s EntrySpec) (*Entry, error) {
 	return ParseEntry(s.Layer+"-"+s.KVer, []byte(t.String()))
 }
 
-func (b *Boot) checkSpec(s EntrySpec) error {
-	if err := errors.Join(checkLayer(s.Layer), checkName("kernel version", s.KVer)); err != nil {
+// CheckName says whether a layer with a kernel of that version can have an
+// entry: the error is [ErrName].
+func (b *Boot) CheckName(layer, kver string) error {
+	if err := errors.Join(checkLayer(layer), checkName("kernel version", kver)); err != nil {
 		return err
 	}
 	// systemd-boot would read "+1-5" at a name's end as tries left and done.
-	if strings.Trim(s.KVer, "0123456789") == "" {
-		return fmt.Errorf("kernel version %q: nothing but digits", s.KVer)
+	if strings.Trim(kver, "0123456789") == "" {
+		return fmt.Errorf("kernel version %q: %w: nothing but digits", kver, ErrName)
 	}
 	// GRUB before 2.12 takes a default that begins with a digit as a position
 	// in the menu (get_entry_number in normal/menu.c).
-	if b.grub.include && '0' <= s.Layer[0] && s.Layer[0] <= '9' {
-		return fmt.Errorf("layer %q: GRUB takes a name with a digit first as a number", s.Layer)
+	if b.grub.include && '0' <= layer[0] && layer[0] <= '9' {
+		return fmt.Errorf("layer %q: %w: GRUB takes one with a digit first as a number", layer, ErrName)
+	}
+	return nil
+}
+
+func (b *Boot) checkSpec(s EntrySpec) error {
+	if err := b.CheckName(s.Layer, s.KVer); err != nil {
+		return err
 	}
 	for _, text := range append(Args{s.Title}, s.Options...) {
 		if strings.ContainsFunc(text, func(r rune) bool { return r < ' ' || r == 0x7f }) {
@@ -216,6 +226,10 @@ func (b *Boot) checkSpec(s EntrySpec) error {
 	}
 	return nil
 }
+
+// Fixed are the layers that entries in grub.cfg itself boot, as the original
+// made them where there was no BLS. They are not on the menu of this package.
+func (b *Boot) Fixed() []string { return slices.Clone(b.grub.layers) }
 
 // Remove takes the layer's entries off the menu, then removes their files,
 // and leaves the kernels. It refuses with [ErrIsDefault] when one of them is

@@ -147,7 +147,7 @@ func checkLayer(name string) error {
 		return err
 	}
 	if !strings.Contains(name, "+") || name[0] == '-' {
-		return fmt.Errorf("layer %q: not a base's name with +N", name)
+		return fmt.Errorf("layer %q: %w: not a base's name with +N", name, ErrName)
 	}
 	return nil
 }
@@ -158,11 +158,11 @@ func checkName(what, name string) error {
 	const punctuation = "+-_.~^"
 	for _, c := range []byte(name) {
 		if !('a' <= c && c <= 'z' || 'A' <= c && c <= 'Z' || '0' <= c && c <= '9' || strings.IndexByte(punctuation, c) >= 0) {
-			return fmt.Errorf("%s %q: holds the character %q", what, name, c)
+			return fmt.Errorf("%s %q: %w: it holds the character %q", what, name, ErrName, c)
 		}
 	}
 	if name == "" || name[0] == '.' || len(name) > 128 {
-		return fmt.Errorf("%s %q: empty, too long or hidden", what, name)
+		return fmt.Errorf("%s %q: %w: empty, too long or hidden", what, name, ErrName)
 	}
 	return nil
 }

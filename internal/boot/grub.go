@@ -21,10 +21,11 @@ const maxConfig = 4 << 20
 
 // grub is an installed GRUB.
 type grub struct {
-	dir     string // of grub.cfg and custom.cfg
-	env     string // the environment block; it may be missing
-	include bool   // entries reach it through custom.cfg only
-	saved   bool   // the default is saved_entry
+	dir     string   // of grub.cfg and custom.cfg
+	env     string   // the environment block; it may be missing
+	include bool     // entries reach it through custom.cfg only
+	saved   bool     // the default is saved_entry
+	layers  []string // that grub.cfg's own entries boot
 }
 
 // probe finds the grub.cfg that is in use, and how it comes by its entries.
@@ -86,6 +87,10 @@ func classify(config string) (g grub, ok bool) {
 			custom = true
 		case words[0] == "set" && strings.Contains(line, "default=") && strings.Contains(line, "${saved_entry}"):
 			g.saved = true
+		case strings.HasPrefix(words[0], "linux"):
+			if layer, ok := Args(words).Get(bootID); ok {
+				g.layers = append(g.layers, layer)
+			}
 		}
 	}
 	// Fedora's grub.cfg sources custom.cfg as well: blscfg comes first.

@@ -70,6 +70,7 @@ func Rows() []Row {
 
 		{layout.ErrNameTooLong, 30, "use a shorter name, version or release"},
 		{layout.ErrNameInvalid, 31, "use letters, digits and _ . - only"},
+		{boot.ErrName, 31, "on GRUB without BLS a name starts with a letter"},
 		{lvm.ErrName, 31, "use letters, digits and _ . - only"},
 		{nvr.ErrMalformed, 32, "a name is NAME-VERSION-RELEASE, a layer's has +N behind it"},
 		{host.ErrExists, 33, "see `imgbase layout`; `imgbase recover` shows what nothing uses"},
@@ -103,6 +104,7 @@ func Rows() []Row {
 		{image.ErrNotImage, 58, "give a liveimg: a squashfs that holds LiveOS/rootfs.img"},
 		{filesystem.ErrUnknown, 59, "there is no file system where one should be"},
 		{errFormat, 60, "the format is liveimg"},
+		{host.ErrNVR, 63, "call the base what its image says it is"},
 		{errNoFile, 62, "give the path of an image"},
 
 		{lvm.ErrNoMetadataSpace, 15, "extend the pool's metadata with `lvextend --poolmetadatasize`"},

@@ -57,7 +57,7 @@ func codes() map[int][]string {
 		22: texts(boot.ErrEnvBlock),
 		23: texts(boot.ErrFixedDefault),
 		30: texts(layout.ErrNameTooLong),
-		31: texts(layout.ErrNameInvalid, lvm.ErrName),
+		31: texts(layout.ErrNameInvalid, boot.ErrName, lvm.ErrName),
 		32: texts(nvr.ErrMalformed),
 		33: texts(host.ErrExists, lvm.ErrExists),
 		34: texts(host.ErrNoImage, lvm.ErrNotFound),
@@ -85,6 +85,7 @@ func codes() map[int][]string {
 		60: {"format not known"},
 		61: texts(config.ErrInvalid),
 		62: {"no such file"},
+		63: texts(host.ErrNVR),
 	}
 }
 

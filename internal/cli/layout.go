@@ -105,16 +105,13 @@ type branch struct {
 }
 
 func (a *app) printLayout(l layout.Layout, o layoutFlags) error {
-	if len(l.Bases()) == 0 && !o.layers {
+	if len(l.Bases()) == 0 && (o.bases || len(l.Layers()) == 0) {
 		return layout.ErrNoBases
 	}
 	switch {
 	case o.bases:
 		return a.print("bases", stringsOf(l.Bases()), lines(l.Bases()))
 	case o.layers:
-		if len(l.Bases()) == 0 {
-			return layout.ErrNoBases
-		}
 		return a.print("layers", stringsOf(l.Layers()), lines(l.Layers()))
 	}
 	tree, err := l.Tree()

@@ -88,7 +88,10 @@ func (a *app) upkeep(ctx context.Context, h *host.Host) (settled []host.Settled,
 		return nil, err
 	}
 	if settled, err = a.settle(ctx, h); err == nil {
-		err = h.Upkeep(ctx)
+		// A pool without its profile boots and updates all the same.
+		if uerr := h.Upkeep(ctx); uerr != nil {
+			a.log.WarnContext(ctx, uerr.Error())
+		}
 	}
 	if cerr := lock.Close(); err == nil {
 		err = cerr

@@ -86,7 +86,7 @@ func (h *Host) planBase(ctx context.Context, o BaseOptions) (*build, error) {
 func (b *build) checkBaseImage(src image.Source, o BaseOptions) error {
 	info := src.Info()
 	if info.NVR.String() != o.NVR {
-		return fmt.Errorf("%w: the image is %s", ErrProduct, info.NVR)
+		return fmt.Errorf("%w: %s", ErrNVR, info.NVR)
 	}
 	if uint64(info.Size) > o.Size {
 		return fmt.Errorf("%w: the image takes %s, %s were given", ErrSize, size(uint64(info.Size)), size(o.Size))

@@ -229,6 +229,9 @@ func (b *build) checkKernels() error {
 	}
 	var all []boot.Kernel
 	for _, k := range b.kernels {
+		if err := b.b.CheckName(b.layer.String(), k.Version); err != nil {
+			return err
+		}
 		all = append(all, bootKernel(k))
 	}
 	need, err := b.b.Need(b.layer.String(), all...)

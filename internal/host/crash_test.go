@@ -15,6 +15,7 @@ import (
 	"imgbase/internal/host"
 	"imgbase/internal/host/hosttest"
 	"imgbase/internal/layout"
+	"imgbase/internal/lvm"
 	"imgbase/internal/txn"
 )
 
@@ -38,6 +39,18 @@ func verbs() []verb {
 	}
 	return []verb{
 		{name: "init", ready: func(t testing.TB) *hosttest.Host { return hosttest.New(t) }, run: func(h *hosttest.Host) error {
+			_, err := h.Init("node-1.0-1")
+			return err
+		}},
+		// Tags that were there before stay when it is undone.
+		{name: "init on a tagged pool", ready: func(t testing.TB) *hosttest.Host {
+			h := hosttest.New(t)
+			c := lvm.New(h.LVM)
+			h.Must(nil, c.ChangeLVTags(t.Context(), lvm.Retag{VG: hosttest.VG, Name: hosttest.Pool, Add: []string{host.TagPool}}))
+			vg, _ := h.LVM.State().VG(hosttest.VG)
+			h.Must(nil, c.Flush(t.Context(), vg.PVs...))
+			return h
+		}, run: func(h *hosttest.Host) error {
 			_, err := h.Init("node-1.0-1")
 			return err
 		}},

@@ -21,6 +21,7 @@ var (
 	ErrRunning        = errors.New("is in use")
 	ErrArch           = errors.New("made for another architecture")
 	ErrProduct        = errors.New("another product")
+	ErrNVR            = errors.New("the image has another NVR")
 	ErrNoKernel       = errors.New("no kernel to boot")
 	ErrNothingBefore  = errors.New("no layer to go back to")
 	ErrSame           = errors.New("nothing to change")

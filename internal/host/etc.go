@@ -1,11 +1,14 @@
 package host
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
 	"io/fs"
+	"os"
 	"path/filepath"
+	"strings"
 
 	"imgbase/internal/layout"
 	"imgbase/internal/persist"
@@ -27,6 +30,9 @@ func (h *Host) ancestor(ctx context.Context, s *state, do func(dir string) error
 // base to the running system is carried into the tree mounted at theirs.
 func (h *Host) compareEtc(s *state, base, theirs string) (persist.Plan, error) {
 	rules := persist.DefaultRules()
+	if own, err := os.ReadFile(h.path(profilePath)); err == nil && bytes.Equal(own, profile) {
+		rules.Drop = append(rules.Drop, strings.TrimPrefix(profilePath, "etc/")) // ours, and refit puts it into every layer
+	}
 	if rules.Adopted = s.adopted(s.running.Base()); rules.Adopted {
 		pristine, err := rootfs.Pristine(h.Root)
 		if err != nil && !errors.Is(err, fs.ErrNotExist) {

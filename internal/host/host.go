@@ -72,6 +72,9 @@ type Event struct {
 type Host struct {
 	Config
 	lvm *lvm.Client
+	// settled is what [Host.Settle] read and found in order; the plan that
+	// follows it under the same lock need not read that again.
+	settled *state
 }
 
 // New returns the host that c describes. Nothing is read yet.

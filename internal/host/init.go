@@ -5,8 +5,11 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"path/filepath"
+	"slices"
 	"strings"
 
+	"imgbase/internal/filesystem"
 	"imgbase/internal/layout"
 	"imgbase/internal/lvm"
 	"imgbase/internal/nvr"
@@ -21,7 +24,7 @@ const metadataNVR = "usr/share/imgbase/build/meta/nvr"
 // running root; else a mount point, a device, or VG/LV) becomes the first
 // base, with the first layer on it. The base is called name, or what the
 // system says of itself if that is "".
-func (h *Host) PlanInit(ctx context.Context, name, from string) (*Change, error) {
+func (h *Host) PlanInit(ctx context.Context, name, from string) (_ *Change, err error) {
 	s, err := h.read(ctx)
 	if err != nil {
 		return nil, err
@@ -41,13 +44,22 @@ func (h *Host) PlanInit(ctx context.Context, name, from string) (*Change, error)
 		return nil, err
 	}
 	b := &build{h: h, s: s, c: &Change{}, origin: n.String(), base: layout.Image{NVR: n}}
+	defer func() {
+		if err != nil {
+			err = errors.Join(err, b.c.Close())
+		}
+	}()
 	if b.pool, err = s.initPool(source); err != nil {
 		return nil, err
 	}
 	if err := b.planNew(1); err != nil {
 		return nil, err
 	}
-	if err := b.planInitKernels(); err != nil {
+	system, err := b.system(ctx, source)
+	if err != nil {
+		return nil, fmt.Errorf("%s: %w", source.Name, err)
+	}
+	if err := b.planInitKernels(system); err != nil {
 		return nil, err
 	}
 	extend, note, err := s.room(b.pool, 0)
@@ -55,8 +67,8 @@ func (h *Host) PlanInit(ctx context.Context, name, from string) (*Change, error)
 		return nil, err
 	}
 	b.noteAll(note)
-	steps := append(b.extendMetadata(extend), b.tagVolumes(source), b.adoptBase(source), b.snapshotLayer(),
-		b.settleLayer(), b.refitLayer(), b.installKernels(), b.addEntries())
+	steps := append(b.extendMetadata(extend), b.adoptBase(source), b.snapshotLayer(), b.settleLayer(), b.refitLayer(),
+		b.installKernels(), b.addEntries())
 	b.complete("init", steps...)
 	return b.c, nil
 }
@@ -86,7 +98,7 @@ func (s *state) source(from string) (lvm.LV, error) {
 	case !ok:
 		return lv, fmt.Errorf("%s: %w", from, ErrNotLVM)
 	case lv.VG != s.vg.Name:
-		return lv, fmt.Errorf("%s: %w: it is in volume group %s, the root in %s", from, ErrNotLVM, lv.VG, s.vg.Name)
+		return lv, fmt.Errorf("%s: %w: it is in volume group %s, the root in %s", from, ErrPool, lv.VG, s.vg.Name)
 	case !lv.ThinVolume:
 		return lv, fmt.Errorf("%s: %w", from, ErrNotThin)
 	}
@@ -149,15 +161,36 @@ func (h *Host) free(s *state, i layout.Image) error {
 	return nil
 }
 
+// system is the directory of the source's system, which must be one for this
+// machine: where it is mounted, or mounted for the plan.
+func (b *build) system(ctx context.Context, source lvm.LV) (dir string, err error) {
+	switch mounts := slices.Concat(b.s.mounts.Of(source.Path), b.s.mounts.Of(source.DMPath)); {
+	case source.Name == b.s.root.Name:
+		dir = b.h.Root
+	case len(mounts) > 0:
+		if err := filesystem.Supported(mounts[0].FSType); err != nil {
+			return "", err
+		}
+		dir = b.h.path(mounts[0].Target)
+	default:
+		if dir, err = b.hold(ctx, source); err != nil {
+			return "", err
+		}
+	}
+	return dir, b.h.checkMachine(dir)
+}
+
 // planInitKernels finds the kernels of the installed system: those in /boot
 // whose modules it has. The one that runs is known to boot here.
-func (b *build) planInitKernels() error {
+func (b *build) planInitKernels(system string) error {
 	kernels, err := rootfs.KernelsIn(b.h.path("boot"))
 	if err != nil {
 		return err
 	}
 	for _, k := range kernels {
-		if _, err := os.Stat(b.h.path("usr/lib/modules", k.Version)); errors.Is(err, os.ErrNotExist) {
+		if has, err := within(system, filepath.Join("usr/lib/modules", k.Version)); err != nil {
+			return err
+		} else if !has {
 			continue
 		}
 		b.kernels = append(b.kernels, k)
@@ -171,19 +204,6 @@ func (b *build) planInitKernels() error {
 		return err
 	}
 	return b.checkKernels()
-}
-
-// tagVolumes marks the pool and the volume that the host was installed on.
-func (b *build) tagVolumes(source lvm.LV) txn.Step {
-	return txn.Step{
-		Name: fmt.Sprintf("tag thin pool %s and volume %s", b.pool.Name, source.Name),
-		Do: func(ctx context.Context) error {
-			if err := b.h.lvm.ChangeLVTags(ctx, lvm.Retag{VG: b.pool.VG, Name: b.pool.Name, Add: []string{TagPool}}); err != nil {
-				return err
-			}
-			return b.h.lvm.ChangeLVTags(ctx, lvm.Retag{VG: source.VG, Name: source.Name, Add: []string{TagInit}})
-		},
-	}
 }
 
 // adoptBase makes the first base, protected like every other from the moment
@@ -200,18 +220,28 @@ func (b *build) adoptBase(source lvm.LV) txn.Step {
 	}
 }
 
-// forget takes the tags of an undone take-over off again.
-func (h *Host) forget(ctx context.Context, s *state) error {
+// claim marks what a take-over made ours: the pool of the first base, the
+// volume it is a copy of, and last the volume group.
+func (h *Host) claim(ctx context.Context, s *state, base layout.Image) error {
 	report, err := h.lvm.Report(ctx)
 	if err != nil {
 		return err
 	}
-	for _, lv := range report.LVsWithTag(s.vg.Name, TagPool, TagInit) {
-		if err := h.lvm.ChangeLVTags(ctx, lvm.Retag{VG: lv.VG, Name: lv.Name, Del: []string{TagPool, TagInit}}); err != nil {
+	lv, ok := report.LV(s.vg.Name, base.String())
+	if !ok {
+		return fmt.Errorf("%s: %w", base, ErrNoImage)
+	}
+	tags := map[string]string{lv.Pool: TagPool, lv.Origin: TagInit}
+	for _, lv := range report.LVsIn(s.vg.Name) {
+		tag := tags[lv.Name]
+		if tag == "" || lv.HasTag(tag) {
+			continue
+		}
+		if err := h.lvm.ChangeLVTags(ctx, lvm.Retag{VG: lv.VG, Name: lv.Name, Add: []string{tag}}); err != nil {
 			return err
 		}
 	}
-	return nil
+	return h.lvm.ChangeVGTags(ctx, s.vg.Name, []string{TagVG}, nil)
 }
 
 func (b *build) noteAll(notes ...string) {

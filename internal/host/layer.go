@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 
+	"imgbase/internal/filesystem"
 	"imgbase/internal/layout"
 	"imgbase/internal/lvm"
 	"imgbase/internal/mount"
@@ -111,6 +112,9 @@ func (b *build) hold(ctx context.Context, lv lvm.LV) (string, error) {
 		})
 	}
 	info, err := b.h.Filesystems.Probe(ctx, lv.Path)
+	if err == nil {
+		err = filesystem.Supported(info.Type)
+	}
 	if err != nil {
 		return "", err
 	}

@@ -5,11 +5,13 @@ import (
 	"errors"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 
 	"imgbase/internal/host"
 	"imgbase/internal/host/hosttest"
+	"imgbase/internal/lvm"
 )
 
 // taken is a host that was taken over and runs its first layer.
@@ -39,6 +41,41 @@ func tree(t *testing.T, h *hosttest.Host) string {
 		t.Fatal(err)
 	}
 	return text
+}
+
+// A host can be taken over from a system beside the one that runs, whether
+// its volume is active or not. It is as it was afterwards.
+func TestTakeOverFromAnotherSystem(t *testing.T) {
+	for _, active := range []bool{true, false} {
+		h := hosttest.New(t)
+		h.Install("spare", h.Image("spare", map[string]string{"etc/motd": "spare\n"}), active)
+		h.Must(h.Do(func(ctx context.Context, on *host.Host) (*host.Change, error) {
+			return on.PlanInit(ctx, "node-1.0-1", "HostVG/spare")
+		}))
+		if lv, ok := h.LVM.State().LV(hosttest.VG, "spare"); !ok || lv.Active != active || lv.Open {
+			t.Errorf("the source is %+v afterwards; want active %v, and not open", lv, active)
+		}
+		h.Boot()
+		running(t, h, "node-1.0-1+1")
+		if got := h.Read("etc/motd"); got != "spare\n" {
+			t.Errorf("motd of the layer = %q; want the spare system's", got)
+		}
+	}
+}
+
+// A layer that an entry of grub.cfg itself boots is in use: the original made
+// such entries where there was no BLS.
+func TestLayerOfAFixedEntryIsInUse(t *testing.T) {
+	h := taken(t)
+	for _, name := range []string{"node-1.0-1+7", "node-1.0-1+8"} {
+		volume(h, lvm.LV{Name: name, Pool: hosttest.Pool, Tags: []string{host.TagLayer}})
+	}
+	h.Write(map[string]string{"boot/grub/grub.cfg": h.Read("boot/grub/grub.cfg") +
+		"menuentry 'node-1.0-1+7' {\n\tlinux16 /node-1.0-1+7/vmlinuz root=/dev/HostVG/node-1.0-1+7 img.bootid=node-1.0-1+7\n}\n"})
+	left, err := h.Host().Unused(t.Context())
+	if want := []string{"node-1.0-1+8"}; err != nil || !slices.Equal(left.Layers, want) {
+		t.Errorf("unused layers = %v, %v; want %v", left.Layers, err, want)
+	}
 }
 
 func TestLife(t *testing.T) {

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 
 	"imgbase/internal/durable"
 	"imgbase/internal/layout"
@@ -24,15 +25,8 @@ func (h *Host) transaction(s *state, r txn.Record) txn.Plan {
 	switch r.Verb {
 	case "init":
 		p.Flipped = h.boots(s, i)
-		p.Undo = func(ctx context.Context) error {
-			if err := h.discard(ctx, s, i, i.Base()); err != nil {
-				return err
-			}
-			return h.forget(ctx, s)
-		}
-		p.Finish = func(ctx context.Context) error {
-			return h.lvm.ChangeVGTags(ctx, s.vg.Name, []string{TagVG}, nil)
-		}
+		p.Undo = func(ctx context.Context) error { return h.discard(ctx, s, i, i.Base()) }
+		p.Finish = func(ctx context.Context) error { return h.claim(ctx, s, i.Base()) }
 	case "update":
 		p.Flipped = h.boots(s, i)
 		p.Undo = func(ctx context.Context) error { return h.discard(ctx, s, i, i.Base()) }
@@ -92,7 +86,7 @@ type Settled struct {
 }
 
 // Settle finishes or undoes what an interrupted run left behind. Every
-// changing verb begins with it.
+// changing verb begins with it, and plans next, under the same lock.
 func (h *Host) Settle(ctx context.Context) ([]Settled, error) {
 	// A run killed between freeze and thaw left a /boot that nobody can
 	// write to; one that is not frozen stays as it is.
@@ -104,6 +98,7 @@ func (h *Host) Settle(ctx context.Context) ([]Settled, error) {
 		return nil, err
 	}
 	if len(s.pending) == 0 {
+		h.settled = s
 		return nil, nil
 	}
 	return h.settle(ctx, s)
@@ -161,7 +156,7 @@ func (h *Host) leftovers(s *state, v view) Leftovers {
 		}
 		for _, i := range branch.Layers {
 			name := i.String()
-			if !has[name] && name != s.root.Name && name != v.next {
+			if !has[name] && name != s.root.Name && name != v.next && !slices.Contains(v.fixed, name) {
 				l.Layers = append(l.Layers, name)
 			}
 		}

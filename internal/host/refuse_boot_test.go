@@ -33,6 +33,15 @@ func bootRefusals() []refusal {
 			h.Must(nil, os.Truncate(filepath.Join(dir, "boot/initrd.img-6.1.0-1-amd64"), 1<<41))
 			return updateTo(dir)
 		}, boot.ErrNoRoom},
+		{"name that GRUB would take for a number", fresh, always(initAs("7node-1.0-1")), boot.ErrName},
+		{"kernel version that no entry can have", nil, func(h *hosttest.Host) do {
+			dir := h.Image("node-1.1-1", nil)
+			for _, file := range []string{"vmlinuz-", "initrd.img-"} {
+				h.Must(nil, os.Rename(filepath.Join(dir, "boot", file+"6.1.0-1-amd64"), filepath.Join(dir, "boot", file+"61")))
+			}
+			h.Must(nil, os.Rename(filepath.Join(dir, "usr/lib/modules/6.1.0-1-amd64"), filepath.Join(dir, "usr/lib/modules/61")))
+			return updateTo(dir)
+		}, boot.ErrName},
 		{"/boot too small", fresh, func(h *hosttest.Host) do { smallBoot(h); return initAs("node-1.0-1") }, host.ErrBoot},
 		{"no kernel installed", fresh, after(files(map[string]string{"boot/vmlinuz-" + hosttest.Kernel: "-"}), initAs("node-1.0-1")), host.ErrNoKernel},
 		{"no modules for the kernel", fresh, after(files(map[string]string{"usr/lib/modules/" + hosttest.Kernel: "-"}), initAs("node-1.0-1")), host.ErrNoKernel},

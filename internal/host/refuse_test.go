@@ -125,10 +125,31 @@ func hostRefusals() []refusal {
 		{"source missing", fresh, always(initFrom("HostVG/nothing")), host.ErrNotLVM},
 		{"source a directory", fresh, always(initFrom("/etc")), host.ErrNotLVM},
 		{"source a plain volume", fresh, after(plain, initFrom("HostVG/plain")), host.ErrNotThin},
+		{"source without a file system", fresh, after(func(h *hosttest.Host) {
+			volume(h, lvm.LV{Name: "data", Pool: hosttest.Pool, Active: true})
+		}, initFrom("HostVG/data")), filesystem.ErrUnknown},
+		{"source without a file system, not active", fresh, after(func(h *hosttest.Host) {
+			volume(h, lvm.LV{Name: "data", Pool: hosttest.Pool})
+		}, initFrom("HostVG/data")), filesystem.ErrUnknown},
+		{"source without a system", fresh, func(h *hosttest.Host) do {
+			h.Install("data", h.T.TempDir(), false)
+			return initFrom("HostVG/data")
+		}, rootfs.ErrNoSystem},
+		{"source mounted, without a system", fresh, after(func(h *hosttest.Host) {}, initFrom("/var")), rootfs.ErrNoSystem},
+		{"source of another machine", fresh, func(h *hosttest.Host) do {
+			h.Install("data", h.Image("data-1.0-1", map[string]string{hosttest.InitProgram: h.ForeignProgram()}), true)
+			return initFrom("/dev/HostVG/data")
+		}, host.ErrArch},
+		{"source without modules for the kernels", fresh, func(h *hosttest.Host) do {
+			dir := h.Image("data-1.0-1", nil)
+			h.Must(nil, os.RemoveAll(dir+"/usr/lib/modules"))
+			h.Install("data", dir, true)
+			return initFrom("HostVG/data")
+		}, host.ErrNoKernel},
 		{"source in another group", fresh, after(func(h *hosttest.Host) {
 			h.LVM.AddVG(lvm.VG{Name: "OtherVG", PVs: []string{"/dev/vdb1"}})
 			h.Must(nil, h.LVM.AddLV(lvm.LV{VG: "OtherVG", Name: "data", Size: hosttest.GiB}))
-		}, initFrom("OtherVG/data")), host.ErrNotLVM},
+		}, initFrom("OtherVG/data")), host.ErrPool},
 		{"update before init", fresh, func(h *hosttest.Host) do { return updateTo(image(h)) }, host.ErrNoLayout},
 		{"layer before init", fresh, always(layerOn("")), host.ErrNoLayout},
 		{"base before init", fresh, always(addBase(host.BaseOptions{NVR: "node-1.0-1", Size: hosttest.GiB})), host.ErrNoLayout},
@@ -242,7 +263,7 @@ func imageRefusals() []refusal {
 		{"no initramfs", nil, to("node-1.1-1", map[string]string{"boot/initrd.img-6.1.0-1-amd64": "-"}), host.ErrNoKernel},
 		{"base of another name", nil, func(h *hosttest.Host) do {
 			return addBase(host.BaseOptions{NVR: "node-2.0-1", Size: 9 * hosttest.GiB, Image: h.Image("node-1.1-1", nil)})
-		}, host.ErrProduct},
+		}, host.ErrNVR},
 		{"base too small", nil, func(h *hosttest.Host) do {
 			return addBase(host.BaseOptions{NVR: "node-1.1-1", Size: hosttest.GiB, Image: h.Image("node-1.1-1", nil)})
 		}, host.ErrSize},
@@ -319,7 +340,7 @@ func choiceRefusals() []refusal {
 		}, rollbackTo("")), host.ErrNoKernel},
 		{"boot what boots", nil, always(bootBy("node-1.0-1+1")), host.ErrSame},
 		{"boot what is not there", nil, always(bootBy("node-9.9-9+1")), host.ErrNoImage},
-		{"boot a base", nil, always(bootBy("node-1.0-1")), boot.ErrNoEntry},
+		{"boot a base", nil, always(bootBy("node-1.0-1")), host.ErrNoImage},
 	}
 }
 

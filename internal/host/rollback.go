@@ -38,14 +38,10 @@ func (h *Host) PlanRollback(ctx context.Context, name string) (*Change, error) {
 // back is where a rollback goes. It never goes round to a newer layer.
 func (s *state) back(name, next string) (layout.Image, error) {
 	if name != "" {
-		i, _, err := s.find(name)
-		if err == nil && !i.IsLayer {
-			return i, fmt.Errorf("%s: %w: it is a base, and only layers boot", name, ErrNoImage)
-		}
-		return i, err
+		return s.findLayer(name)
 	}
 	if !s.isLayer {
-		return layout.Image{}, fmt.Errorf("root %s: %w", s.root.Name, ErrNotLayer)
+		return layout.Image{}, fmt.Errorf("root %s: %w", s.root.Path, ErrNotLayer)
 	}
 	if next != "" && next != s.running.String() {
 		return s.running, nil
@@ -60,13 +56,21 @@ func (s *state) back(name, next string) (layout.Image, error) {
 	return before, nil
 }
 
+func (s *state) findLayer(name string) (layout.Image, error) {
+	i, _, err := s.find(name)
+	if err == nil && !i.IsLayer {
+		return i, fmt.Errorf("%s: %w: it is a base, and only layers boot", name, ErrNoImage)
+	}
+	return i, err
+}
+
 // PlanDefault plans to boot the layer of that name by default.
 func (h *Host) PlanDefault(ctx context.Context, name string) (*Change, error) {
 	s, b, err := h.bootable(ctx)
 	if err != nil {
 		return nil, err
 	}
-	target, _, err := s.find(name)
+	target, err := s.findLayer(name)
 	if err != nil {
 		return nil, err
 	}

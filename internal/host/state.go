@@ -47,13 +47,24 @@ type state struct {
 // read reads the host with one LVM process. The error is [ErrNotLVM] when
 // the root is on no logical volume.
 func (h *Host) read(ctx context.Context) (*state, error) {
+	if s := h.settled; s != nil {
+		h.settled = nil
+		return s, nil
+	}
+	return h.arranged(ctx, h.lvm.Report)
+}
+
+// names is read for those who need no more than names and tags.
+func (h *Host) names(ctx context.Context) (*state, error) { return h.arranged(ctx, h.lvm.Names) }
+
+func (h *Host) arranged(ctx context.Context, ask func(context.Context) (lvm.Report, error)) (*state, error) {
 	mounts, err := mount.ReadTable(h.path("proc/self/mountinfo"))
 	if err != nil {
 		return nil, fmt.Errorf("read mounts: %w", err)
 	}
-	report, err := h.lvm.Report(ctx)
+	report, err := ask(ctx)
 	if err != nil {
-		return nil, fmt.Errorf("read volumes: %w", err)
+		return nil, err // it says what was read
 	}
 	s := &state{report: report, mounts: mounts}
 	root, ok := mounts.At("/")

@@ -118,6 +118,8 @@ type view struct {
 	menu boot.Menu
 	def  *boot.Entry // nil when the default is none of the entries
 	next string      // layer of the default entry
+	// fixed are layers that boot from entries which are not ours to change.
+	fixed []string
 }
 
 func (h *Host) view(s *state) (view, error) {
@@ -129,7 +131,7 @@ func (h *Host) view(s *state) (view, error) {
 	if err != nil {
 		return view{}, fmt.Errorf("boot entries: %w", err)
 	}
-	v := view{menu: menu}
+	v := view{menu: menu, fixed: b.Fixed()}
 	id, err := b.Default()
 	if err != nil {
 		return v, fmt.Errorf("boot default: %w", err)
@@ -155,7 +157,7 @@ func (v view) entries(layer string) []string {
 // Layout is the host's images. The error is [ErrNoLayout] on a host that was
 // not taken over.
 func (h *Host) Layout(ctx context.Context) (layout.Layout, error) {
-	s, err := h.read(ctx)
+	s, err := h.names(ctx)
 	if err != nil {
 		return layout.Layout{}, err
 	}
@@ -164,7 +166,7 @@ func (h *Host) Layout(ctx context.Context) (layout.Layout, error) {
 
 // Running is the layer mounted at /, or [ErrNotLayer].
 func (h *Host) Running(ctx context.Context) (layout.Image, layout.Layout, error) {
-	s, err := h.read(ctx)
+	s, err := h.names(ctx)
 	if err != nil {
 		return layout.Image{}, layout.Layout{}, err
 	}
@@ -172,7 +174,7 @@ func (h *Host) Running(ctx context.Context) (layout.Image, layout.Layout, error)
 		return layout.Image{}, layout.Layout{}, err
 	}
 	if !s.isLayer {
-		return layout.Image{}, s.layout, fmt.Errorf("root %s: %w", s.root.Name, ErrNotLayer)
+		return layout.Image{}, s.layout, fmt.Errorf("root %s: %w", s.root.Path, ErrNotLayer)
 	}
 	return s.running, s.layout, nil
 }
@@ -180,7 +182,7 @@ func (h *Host) Running(ctx context.Context) (layout.Image, layout.Layout, error)
 // Product is the product of the running layer, else the only one there is,
 // else the first by name: what "latest" is the latest of.
 func (h *Host) Product(ctx context.Context) (string, layout.Layout, error) {
-	s, err := h.read(ctx)
+	s, err := h.names(ctx)
 	if err != nil {
 		return "", layout.Layout{}, err
 	}
@@ -217,7 +219,7 @@ func (h *Host) FreeSpace(ctx context.Context) (uint64, error) {
 
 // VolumePath is the device of an image's volume.
 func (h *Host) VolumePath(ctx context.Context, name string) (string, error) {
-	s, err := h.read(ctx)
+	s, err := h.names(ctx)
 	if err != nil {
 		return "", err
 	}
@@ -240,7 +242,7 @@ type Entry struct {
 
 // Entries are the boot entries, ours and foreign ones.
 func (h *Host) Entries(ctx context.Context) ([]Entry, error) {
-	s, err := h.read(ctx)
+	s, err := h.names(ctx)
 	if err != nil {
 		return nil, err
 	}

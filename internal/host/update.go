@@ -68,7 +68,7 @@ func (h *Host) planOnLayer(ctx context.Context) (*build, error) {
 		return nil, err
 	}
 	if !s.isLayer {
-		return nil, fmt.Errorf("root %s: %w", s.root.Name, ErrNotLayer)
+		return nil, fmt.Errorf("root %s: %w", s.root.Path, ErrNotLayer)
 	}
 	if err := h.fit(s); err != nil {
 		return nil, err

@@ -35,6 +35,7 @@ func TestParseReportRefuses(t *testing.T) {
 		{"negative", lv(`"lv_size":"1","data_percent":"-1"`), "not a percentage"},
 		{"too full", lv(`"lv_size":"1","data_percent":"100.01"`), "not a percentage"},
 		{"pool without chunk size", lv(`"lv_size":"1","lv_layout":"thin,pool","lv_metadata_size":"1"`), "chunk_size"},
+		{"pool without metadata size", lv(`"lv_size":"1","lv_layout":"thin,pool","lv_metadata_size":""`), "lv_metadata_size"},
 		{"foreign volume", section(okVG + `,"lv":[{"vg_name":"w","lv_name":"a","lv_size":"1"}]`), `of "w"`},
 		{"deep", strings.Repeat("[", 1<<20), "exceeded max depth"},
 	} {

@@ -67,5 +67,10 @@ func isolate() error {
 	if err := os.Setenv(marker, ns); err != nil {
 		return err
 	}
-	return fmt.Errorf("start anew: %w", unix.Exec("/proc/self/exe", os.Args, os.Environ()))
+	// By its name, not as /proc/self/exe, which is what ps would show.
+	self, err := os.Executable()
+	if err != nil {
+		return fmt.Errorf("start anew: %w", err)
+	}
+	return fmt.Errorf("start anew: %w", unix.Exec(self, os.Args, os.Environ()))
 }

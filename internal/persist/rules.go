@@ -27,7 +27,7 @@ type Rules struct {
 // DefaultRules are the rules for a host's /etc:
 //
 //	carry  the machine's identity, its disks and what it measured itself
-//	drop   LVM's own diary, caches, the compiled hardware database, compiled SELinux policy
+//	drop   what names the vendor's version, LVM's own diary, caches, the compiled hardware database, compiled SELinux policy
 //	       and its module store; local booleans and contexts are merged
 func DefaultRules() Rules {
 	return Rules{
@@ -39,6 +39,7 @@ func DefaultRules() Rules {
 			"passwd-", "group-", "shadow-", "gshadow-", "subuid-", "subgid-",
 		},
 		Drop: []string{
+			"os-release", "*-release", "*-release-cpe", "debian_version",
 			"lvm/archive", "lvm/backup", "lvm/cache",
 			"ld.so.cache", "udev/hwdb.bin", ".updated", ".pwd.lock",
 			"selinux/*/policy", "selinux/*/active/modules", "selinux/*/active/policy.*",

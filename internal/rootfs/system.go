@@ -88,11 +88,11 @@ func Arch(root string) (Machine, error) {
 		}
 		m, err := elfMachine(head)
 		if err != nil {
-			return Machine{}, fmt.Errorf("%s: %w", filepath.Join(root, name), err)
+			return Machine{}, fmt.Errorf("%s: %w", name, err)
 		}
 		return m, nil
 	}
-	return Machine{}, fmt.Errorf("%s: %w", root, ErrNoSystem)
+	return Machine{}, fmt.Errorf("%w: none of %s", ErrNoSystem, strings.Join(programs[:], ", "))
 }
 
 // elfHead is how much of an ELF header tells the machine (elf(5)): e_ident

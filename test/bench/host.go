@@ -8,6 +8,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"testing"
 
 	"imgbase/test/lab"
 )
@@ -30,7 +31,7 @@ func onHost(ctx context.Context, r *report, rounds int) error {
 	if err != nil {
 		return err
 	}
-	return perform(ctx, func(s *stage) {
+	return lab.Perform(ctx, "bench", func(s testing.TB) {
 		image := lab.Image{NVR: "lab-2.0-1"}.Build(s)
 		vm := lab.Host(s)
 		b := &guest{s: s, vm: vm, r: r}
@@ -48,7 +49,7 @@ func onHost(ctx context.Context, r *report, rounds int) error {
 
 // guest is the host under test.
 type guest struct {
-	s  *stage
+	s  testing.TB
 	vm *lab.VM
 	r  *report
 

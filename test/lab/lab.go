@@ -115,6 +115,7 @@ func Stage(t testing.TB, name string, parent func(testing.TB) *VM, prepare func(
 		// end of the process; the next run sweeps it away.
 		vm.Kill()
 		vm.lasting = true
+		s.dir = vm.dir
 	}
 	return s.saved.VM(t)
 }
@@ -130,6 +131,9 @@ type stageSet struct {
 type stage struct {
 	mu    sync.Mutex
 	saved Saved
+	// dir holds the state. A lock that nothing refers to is closed by the
+	// garbage collector, and the next sweep takes the directory away.
+	dir runDir
 }
 
 var stages = &stageSet{byName: map[string]*stage{}}

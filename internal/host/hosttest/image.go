@@ -10,6 +10,7 @@ import (
 	"strings"
 
 	"imgbase/internal/image"
+	"imgbase/internal/lvm"
 	"imgbase/internal/nvr"
 )
 
@@ -25,11 +26,14 @@ func (h *Host) Image(name string, changes map[string]string) string {
 	dir := filepath.Join(h.Dir, "images", name)
 	h.write(dir, system)
 	h.write(dir, map[string]string{
-		metadata:                                                name + "\n",
-		"boot/vmlinuz-" + imageKernel(name):                     "kernel of " + name,
-		"boot/initrd.img-" + imageKernel(name):                  "initrd of " + name,
-		"usr/lib/modules/" + imageKernel(name) + "/modules.dep": "",
-		"etc/os-release":                                        "ID=node\nVERSION_ID=" + name + "\n",
+		metadata:         name + "\n",
+		"etc/os-release": "ID=node\nVERSION_ID=" + name + "\n",
+	})
+	kver := imageKernel(name)
+	h.write(dir, map[string]string{
+		"boot/vmlinuz-" + kver:                     "kernel of " + name,
+		"boot/initrd.img-" + kver:                  "initrd of " + name,
+		"usr/lib/modules/" + kver + "/modules.dep": "",
 	})
 	for _, d := range shared[1:] {
 		must(h.T, os.MkdirAll(filepath.Join(dir, d), 0o755))
@@ -37,6 +41,17 @@ func (h *Host) Image(name string, changes map[string]string) string {
 	h.executable(filepath.Join(dir, InitProgram))
 	h.write(dir, changes)
 	return dir
+}
+
+// Install makes a thin volume that holds an image's system, as another
+// installer would have left it: active, or not.
+func (h *Host) Install(name, image string, active bool) {
+	h.T.Helper()
+	must(h.T, h.LVM.AddLV(lvm.LV{VG: VG, Name: name, Size: GiB, Pool: Pool, Active: true}))
+	must(h.T, h.fill("/dev/"+VG+"/"+name, image))
+	if !active {
+		must(h.T, lvm.New(h.LVM).Deactivate(h.T.Context(), VG, name))
+	}
 }
 
 func imageKernel(name string) string {

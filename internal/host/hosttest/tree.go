@@ -26,7 +26,8 @@ var system = map[string]string{
 	"etc/ssh/sshd_config": "Port 22\n",
 	"etc/default/grub":    "GRUB_CMDLINE_LINUX=\"\"\nGRUB_CMDLINE_LINUX_DEFAULT=quiet\n",
 	"usr/lib/modules/" + Kernel + "/modules.dep": "",
-	"usr/bin/true": "",
+	"usr/bin/true":                         "",
+	"etc/lvm/profile/thin-generic.profile": "allocation {\n\tthin_pool_chunk_size_policy = \"generic\"\n}\n",
 }
 
 // tree writes the files of the installed host.

@@ -3,6 +3,8 @@ package lvmtest
 import (
 	"fmt"
 
+	"github.com/google/go-cmp/cmp"
+
 	"imgbase/internal/lvm"
 )
 
@@ -19,6 +21,23 @@ func createTests() []suiteTest {
 			}
 			if !p.Active || !p.DataPercent.Known || p.DataPercent.Value != 0 || !p.MetadataPercent.Known || p.MetadataPercent.Value == 0 {
 				s.Errorf("use of the pool = %+v, %+v; want 0 %% of data and some metadata", p.DataPercent, p.MetadataPercent)
+			}
+		}},
+		{"NamesAreOfTheReport", func(s s) {
+			s.thin("Node-1.0-1", "imgbased:base")
+			s.snap("Node-1.0-1", "Node-1.0-1+1")
+			s.must(s.c.Deactivate(s.Context(), s.VG, "Node-1.0-1"))
+			got, err := s.c.Names(s.Context())
+			s.must(err)
+			want := s.report()
+			for i, lv := range want.LVs {
+				want.LVs[i] = lvm.LV{
+					VG: lv.VG, Name: lv.Name, UUID: lv.UUID, Path: lv.Path, DMPath: lv.DMPath, Tags: lv.Tags,
+					Size: lv.Size, Pool: lv.Pool, Origin: lv.Origin, ThinPool: lv.ThinPool, ThinVolume: lv.ThinVolume,
+				}
+			}
+			if d := cmp.Diff(want, got); d != "" {
+				s.Errorf("names differ from the report (-report +names):\n%s", d)
 			}
 		}},
 		{"CreateThin", func(s s) {
