@@ -115,7 +115,7 @@ func TestParseRPMs(t *testing.T) {
 
 func TestParseRPMFiles(t *testing.T) {
 	var got []string
-	add := func(path string, c packages.Class) { got = append(got, path+" "+c.String()) }
+	add := func(path []byte, c packages.Class) { got = append(got, string(path)+" "+c.String()) }
 	text := "17 '/etc/a'\n1 '/etc/b'\n64 '/c'\n0 '/it'\\''s'\n0 '/new\nline'\n(none) '(none)'\n16 '/d'\n80 '/e'\n0 '\xff'\n"
 	err := packages.ParseRPMFiles([]byte(text), add)
 	want := "/etc/a noreplace|/etc/b config|/c ghost|/it's packaged|/new\nline packaged|/d packaged|/e ghost|\xff packaged"
@@ -132,7 +132,7 @@ func TestParseRPMFiles(t *testing.T) {
 		"4294967296 '/b'\n":     `rpm's file 1: flags "4294967296"`,
 		strings.Repeat("1", 99): `rpm's file 1: no flags in "` + strings.Repeat("1", 99) + `"`,
 	} {
-		if err := packages.ParseRPMFiles([]byte(text), func(string, packages.Class) {}); err == nil || err.Error() != want {
+		if err := packages.ParseRPMFiles([]byte(text), func([]byte, packages.Class) {}); err == nil || err.Error() != want {
 			t.Errorf("ParseRPMFiles(%q) = %v; want %s", text, err, want)
 		}
 	}
@@ -190,18 +190,18 @@ func FuzzParseRPMFiles(f *testing.F) {
 	f.Add([]byte("17 '/etc/a'\n0 '/it'\\''s'\n0 '/new\nline'\n(none) '(none)'\n"))
 	f.Fuzz(func(t *testing.T, text []byte) {
 		var again bytes.Buffer
-		err := packages.ParseRPMFiles(text, func(path string, c packages.Class) {
+		err := packages.ParseRPMFiles(text, func(path []byte, c packages.Class) {
 			flags := map[packages.Class]string{packages.Packaged: "0", packages.Ghost: "64", packages.Config: "1", packages.NoReplace: "17"}[c]
-			again.WriteString(flags + " '" + strings.ReplaceAll(path, "'", `'\''`) + "'\n")
+			again.WriteString(flags + " '" + strings.ReplaceAll(string(path), "'", `'\''`) + "'\n")
 		})
 		if err != nil {
 			return
 		}
 		first := again.String()
 		again.Reset()
-		err = packages.ParseRPMFiles([]byte(first), func(path string, c packages.Class) {
+		err = packages.ParseRPMFiles([]byte(first), func(path []byte, c packages.Class) {
 			flags := map[packages.Class]string{packages.Packaged: "0", packages.Ghost: "64", packages.Config: "1", packages.NoReplace: "17"}[c]
-			again.WriteString(flags + " '" + strings.ReplaceAll(path, "'", `'\''`) + "'\n")
+			again.WriteString(flags + " '" + strings.ReplaceAll(string(path), "'", `'\''`) + "'\n")
 		})
 		if err != nil || again.String() != first {
 			t.Errorf("again = %q, %v; want %q", again.String(), err, first)
