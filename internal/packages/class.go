@@ -1,9 +1,9 @@
 package packages
 
 import (
+	"bytes"
 	"context"
 	"fmt"
-	"strings"
 )
 
 // Class is what a package database says of a path.
@@ -46,10 +46,9 @@ func (s System) Classes(ctx context.Context, under ...string) (map[string]Class,
 		return nil, fmt.Errorf("packages' files: %w", err)
 	}
 	classes := make(map[string]Class)
-	add := func(path string, c Class) {
-		if old := classes[path]; c > old && below(path, under) {
-			// The answer of rpm is large and what is kept of it small.
-			classes[strings.Clone(path)] = c
+	add := func(path []byte, c Class) {
+		if below(path, under) && c > classes[string(path)] {
+			classes[string(path)] = c
 		}
 	}
 	if d.rpm != "" {
@@ -65,9 +64,9 @@ func (s System) Classes(ctx context.Context, under ...string) (map[string]Class,
 	return classes, nil
 }
 
-func below(path string, dirs []string) bool {
+func below(path []byte, dirs []string) bool {
 	for _, dir := range dirs {
-		if rest, ok := strings.CutPrefix(path, dir); ok && (rest == "" || rest[0] == '/') {
+		if rest, ok := bytes.CutPrefix(path, []byte(dir)); ok && (len(rest) == 0 || rest[0] == '/') {
 			return true
 		}
 	}

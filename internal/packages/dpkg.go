@@ -88,11 +88,11 @@ func (s System) read(name string, do func(io.Reader) error) error {
 // every stanza (deb-control(5)). It never holds more than one stanza.
 func ParseStatus(r io.Reader, each func(Stanza)) error {
 	p := statusParser{each: each}
-	return lines(r, func(n int, line string) error {
+	return lines(r, func(n int, line []byte) error {
 		if n == 0 {
 			return p.end()
 		}
-		if err := p.line(line); err != nil {
+		if err := p.line(string(line)); err != nil {
 			return fmt.Errorf("line %d: %w", n, err)
 		}
 		return nil
@@ -100,21 +100,21 @@ func ParseStatus(r io.Reader, each func(Stanza)) error {
 }
 
 // lines calls each for every line of r, numbered from 1, and a last time
-// with number 0.
-func lines(r io.Reader, each func(n int, line string) error) error {
+// with number 0. A line is valid until each returns.
+func lines(r io.Reader, each func(n int, line []byte) error) error {
 	scanner := bufio.NewScanner(r)
 	scanner.Buffer(nil, maxLine)
 	scanner.Split(untilNewline)
 	n := 1
 	for ; scanner.Scan(); n++ {
-		if err := each(n, scanner.Text()); err != nil {
+		if err := each(n, scanner.Bytes()); err != nil {
 			return err
 		}
 	}
 	if err := scanner.Err(); err != nil {
 		return fmt.Errorf("line %d: %w", n, err)
 	}
-	return each(0, "")
+	return each(0, nil)
 }
 
 // untilNewline is [bufio.ScanLines] without its taking away a carriage return,
@@ -213,28 +213,29 @@ func (p *statusParser) end() error {
 }
 
 // dpkgClasses calls add for every path in the lists of packages' files.
-func (s System) dpkgClasses(dir string, add func(path string, c Class)) error {
+func (s System) dpkgClasses(dir string, add func(path []byte, c Class)) error {
 	err := s.stanzas(dir, func(st Stanza) {
 		for _, path := range st.Conffiles {
-			add(path, NoReplace)
+			add([]byte(path), NoReplace)
 		}
 	})
 	if err != nil {
 		return err
 	}
 	// Images without dpkg have sums instead of lists.
-	if err := s.lists(filepath.Join(dir, "status.d"), ".md5sums", func(line string) {
-		if _, path, ok := strings.Cut(line, "  "); ok {
-			add("/"+strings.TrimPrefix(strings.TrimPrefix(path, "./"), "/"), Packaged)
+	if err := s.lists(filepath.Join(dir, "status.d"), ".md5sums", func(line []byte) {
+		if _, path, ok := bytes.Cut(line, []byte("  ")); ok {
+			path = bytes.TrimPrefix(bytes.TrimPrefix(path, []byte("./")), []byte("/"))
+			add(append([]byte("/"), path...), Packaged)
 		}
 	}); err != nil {
 		return err
 	}
-	return s.lists(filepath.Join(dir, "info"), ".list", func(line string) { add(line, Packaged) })
+	return s.lists(filepath.Join(dir, "info"), ".list", func(line []byte) { add(line, Packaged) })
 }
 
 // lists calls each for every line of the files in dir whose names end so.
-func (s System) lists(dir, suffix string, each func(line string)) error {
+func (s System) lists(dir, suffix string, each func(line []byte)) error {
 	names, err := s.list(dir)
 	if missing(err) {
 		return nil
@@ -247,7 +248,7 @@ func (s System) lists(dir, suffix string, each func(line string)) error {
 			continue
 		}
 		err := s.read(filepath.Join(dir, name), func(r io.Reader) error {
-			return lines(r, func(n int, line string) error {
+			return lines(r, func(n int, line []byte) error {
 				if n > 0 {
 					each(line)
 				}

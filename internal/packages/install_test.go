@@ -110,6 +110,7 @@ func TestInstallDebs(t *testing.T) {
 			sh(t, `rm "$1/usr/bin/apt-get"; chroot "$1" dpkg --purge pk-a pk-b 2>&1`, root)
 		}
 		policy, identity := read(t, root, "usr/sbin/policy-rc.d"), read(t, root, "etc/machine-id")
+		sh(t, `echo mine >"$1/etc/pk-b.conf"`, root)
 		// By name the one that needs the other comes first.
 		kept := keep(t, deb(t, "pk-a", "1:2-1", "Depends: pk-b (>= 1)\n", nosy+"\ninvoke-rc.d ssh start || true\n"), deb(t, "pk-b", "1", "", ""))
 		lacking := keep(t, deb(t, "pk-c", "1", "Depends: pk-absent\n", ""))
@@ -128,6 +129,9 @@ func TestInstallDebs(t *testing.T) {
 		}
 		if got := read(t, root, "usr/share/pk-a"); got != "1:2-1" {
 			t.Errorf("pk-a holds %q; want it installed", got)
+		}
+		if got := read(t, root, "etc/pk-b.conf"); got != "mine" {
+			t.Errorf("the configuration file holds %q; want the administrator's", got)
 		}
 		if got := read(t, root, "etc/seen"); !strings.HasSuffix(got, "1 imgbase") {
 			t.Errorf("the script saw %q; want a container", got)

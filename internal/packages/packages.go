@@ -93,7 +93,7 @@ func parseFileName(name string) (Package, error) {
 		full, arch, ok := cutLast(strings.TrimSuffix(name, ".rpm"), ".")
 		rest, release, ok2 := cutLast(full, "-")
 		base, version, ok3 := cutLast(rest, "-")
-		if !ok || !ok2 || !ok3 {
+		if !ok || !ok2 || !ok3 || release == "" || version == "" {
 			return Package{}, errors.New("not name-version-release.arch.rpm")
 		}
 		return Package{RPM, base, version + "-" + release, arch}, nil

@@ -73,7 +73,7 @@ const (
 // hold any byte.
 const files = `[%{FILEFLAGS} %{FILENAMES:shescape}\n]`
 
-func (s System) rpmClasses(ctx context.Context, dir string, add func(path string, c Class)) error {
+func (s System) rpmClasses(ctx context.Context, dir string, add func(path []byte, c Class)) error {
 	out, err := s.rpm(ctx, dir, "-qa", "--nosignature", "--qf", files)
 	if err != nil {
 		return err
@@ -83,8 +83,9 @@ func (s System) rpmClasses(ctx context.Context, dir string, add func(path string
 
 // ParseRPMFiles reads what rpm prints of files in the format that this
 // package asks for: flags as a number, a blank, the name in the shell's
-// single quotes. It calls add for each.
-func ParseRPMFiles(text []byte, add func(path string, c Class)) error {
+// single quotes. It calls add for each, with a path that is valid until add
+// returns: of a large answer little is kept.
+func ParseRPMFiles(text []byte, add func(path []byte, c Class)) error {
 	for n := 1; len(text) > 0; n++ {
 		word, rest, ok := bytes.Cut(text, []byte{' '})
 		if !ok || len(word) > 20 {
@@ -119,29 +120,34 @@ func rpmClass(flags uint64) Class {
 	return Packaged
 }
 
-// unquote reads a word in single quotes and the newline after it. A quote in
-// the word is written '\”, the only way there is in a shell.
-func unquote(text []byte) (word string, rest []byte, err error) {
+// unquote reads a word in single quotes and the newline after it. For a quote
+// in the word the quoted text is ended, an escaped quote follows, and it
+// begins again, as in a shell.
+func unquote(text []byte) (word, rest []byte, err error) {
 	if len(text) == 0 || text[0] != '\'' {
-		return "", nil, fmt.Errorf("no quoted name in %.100q", text)
+		return nil, nil, fmt.Errorf("no quoted name in %.100q", text)
 	}
 	text = text[1:]
-	var b strings.Builder
 	for {
 		i := bytes.IndexByte(text, '\'')
 		if i < 0 {
-			return "", nil, errors.New("name cut short")
+			return nil, nil, errors.New("name cut short")
 		}
-		b.Write(text[:i])
+		part := text[:i:i]
 		text = text[i+1:]
+		if word == nil {
+			word = part
+		} else {
+			word = append(word, part...)
+		}
 		if rest, ok := bytes.CutPrefix(text, []byte(`\''`)); ok {
-			b.WriteByte('\'')
+			word = append(word, '\'')
 			text = rest
 			continue
 		}
 		if len(text) == 0 || text[0] != '\n' {
-			return "", nil, fmt.Errorf("name cut short or not ended at %.100q", b.String())
+			return nil, nil, fmt.Errorf("name cut short or not ended at %.100q", word)
 		}
-		return b.String(), text[1:], nil
+		return word, text[1:], nil
 	}
 }

@@ -192,12 +192,17 @@ func (s Store) feed(ctx context.Context, f *os.File, program string, args ...str
 // When the error is not nil it names files that are no packages; the list is
 // complete but for them.
 func (s Store) List() ([]Kept, error) {
-	var all []Kept
-	var problems []error
+	all, problems, err := s.list()
+	return all, errors.Join(append(problems, err)...)
+}
+
+// list tells files that are no packages apart from a store that cannot be
+// read.
+func (s Store) list() (all []Kept, problems []error, err error) {
 	for _, f := range []Format{Deb, RPM} {
 		entries, err := os.ReadDir(s.dir(f))
 		if err != nil && !errors.Is(err, fs.ErrNotExist) {
-			return nil, fmt.Errorf("kept packages: %w", err)
+			return nil, nil, fmt.Errorf("kept packages: %w", err)
 		}
 		for _, e := range entries {
 			// Files of other names are on their way, or not ours.
@@ -215,7 +220,7 @@ func (s Store) List() ([]Kept, error) {
 	slices.SortFunc(all, func(a, b Kept) int {
 		return cmp.Or(comparePackages(a.Package, b.Package), cmp.Compare(a.File, b.File))
 	})
-	return all, errors.Join(problems...)
+	return all, problems, nil
 }
 
 func (s Store) kept(f Format, e fs.DirEntry) (Kept, error) {
@@ -237,8 +242,8 @@ func (s Store) kept(f Format, e fs.DirEntry) (Kept, error) {
 // the package as [Package.String] writes it, or its file's name. It returns
 // what was removed; nothing is no error.
 func (s Store) Forget(names ...string) ([]Kept, error) {
-	all, err := s.List()
-	if all == nil && err != nil {
+	all, _, err := s.list()
+	if err != nil {
 		return nil, err
 	}
 	var gone []Kept

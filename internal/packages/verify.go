@@ -121,7 +121,7 @@ func matchAttributes(text []byte, wrong map[string]string) ([]Mismatch, error) {
 			return nil, fmt.Errorf("rpm's file %d: %w", n, err)
 		}
 		text = rest
-		what, ok := wrong[name]
+		what, ok := wrong[string(name)]
 		if !ok {
 			continue
 		}
@@ -129,20 +129,20 @@ func matchAttributes(text []byte, wrong map[string]string) ([]Mismatch, error) {
 		if err != nil {
 			return nil, fmt.Errorf("rpm's file %d: mode %q", n, words[1])
 		}
-		delete(wrong, name) // several packages may own it; the first one tells
+		delete(wrong, string(name)) // several packages may own it; the first one tells
 		all = append(all, Mismatch{
-			Path: strings.Clone(name), Package: words[0], Mode: fileMode(uint32(mode)), User: words[2], Group: words[3], Wrong: what,
+			Path: string(name), Package: words[0], Mode: fileMode(uint32(mode)), User: words[2], Group: words[3], Wrong: what,
 		})
 	}
 	return all, nil
 }
 
 // attributeLine reads four words and a quoted name.
-func attributeLine(text []byte) (words [4]string, name string, rest []byte, err error) {
+func attributeLine(text []byte) (words [4]string, name, rest []byte, err error) {
 	for i := range words {
 		word, after, ok := bytes.Cut(text, []byte{' '})
 		if !ok || len(word) > maxName || bytes.IndexByte(word, '\n') >= 0 {
-			return words, "", nil, fmt.Errorf("%d words before the name in %.100q", i, text)
+			return words, nil, nil, fmt.Errorf("%d words before the name in %.100q", i, text)
 		}
 		words[i], text = string(word), after
 	}

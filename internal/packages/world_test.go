@@ -118,7 +118,7 @@ func rpmTree(t *testing.T, dir string, own bool) string {
 	t.Helper()
 	need(t, "rpm")
 	root := t.TempDir()
-	sh(t, `cd "$1"; mkdir -p proc sys run tmp dev etc var/tmp "$2"; echo 0123456789abcdef0123456789abcdef >etc/machine-id
+	sh(t, `cd "$1"; mkdir -p proc sys run tmp dev etc var/tmp usr/sbin "$2"; echo 0123456789abcdef0123456789abcdef >etc/machine-id
 echo elsewhere >etc/hostname; rpm --root "$1" --dbpath "/$2" --initdb`, root, dir)
 	if own {
 		sh(t, `mkdir -p "$1/usr/bin"; ln -s usr/bin "$1/bin"
@@ -147,14 +147,16 @@ func debTree(t *testing.T) string {
 	dir := t.TempDir()
 	sh(t, `mount -t tmpfs tmpfs "$1"; mkdir "$1/upper" "$1/work" "$1/root"
 mount -t overlay -o "lowerdir=/,upperdir=$1/upper,workdir=$1/work" overlay "$1/root"`, dir)
-	t.Cleanup(func() {
-		// The test's own context has ended.
-		_, err := run.OS{}.Run(context.Background(), run.Cmd{Name: "umount", Args: []string{"-l", dir + "/root", dir}})
-		if err != nil {
-			t.Log(err)
-		}
-	})
+	t.Cleanup(func() { detach(t, dir+"/root", dir) })
 	return filepath.Join(dir, "root")
+}
+
+// detach unmounts; it may be called when the test's own context has ended.
+func detach(t *testing.T, dirs ...string) {
+	t.Helper()
+	if _, err := (run.OS{}).Run(context.Background(), run.Cmd{Name: "umount", Args: append([]string{"-l"}, dirs...)}); err != nil {
+		t.Error(err)
+	}
 }
 
 func names(all []packages.Package) string {
