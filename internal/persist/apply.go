@@ -71,6 +71,8 @@ func (a *applier) apply(c Change) error {
 	switch c.Op {
 	case Carry:
 		return a.carry(c, dst, name)
+	case Rebase:
+		return a.write(c, dst, name)
 	case Attributes:
 		return a.reattribute(c, dst, name)
 	}

@@ -32,13 +32,16 @@ func Compare(baseDir, mineDir, theirsDir string, rules Rules) (Plan, error) {
 		}
 		defer t.close()
 		c.trees[i] = t
-		if top.nodes[i], err = lstat(t.root, ".", rules.Labels); err != nil {
+		if top.nodes[i], err = c.lstat(i, t.root, "."); err != nil {
 			return Plan{}, fmt.Errorf("%s: %w", dir, err)
 		}
 	}
-	self, err := c.decide(top)
-	if err != nil {
-		return Plan{}, err
+	var self Change
+	if top.way, _ = rules.passes("."); !top.way {
+		var err error
+		if self, err = c.decide(top); err != nil {
+			return Plan{}, err
+		}
 	}
 	changes, _, err := c.merge(top, self)
 	if err != nil {
@@ -96,10 +99,11 @@ func (c *comparer) list(e *entry, inspect func(*entry) (Change, error)) ([]decid
 		if e.rel != "." {
 			rel = e.rel + "/" + name
 		}
-		if leftover(name) || c.rules.vendors(rel) {
+		way, selected := c.rules.passes(rel)
+		if leftover(name) || c.rules.vendors(rel) || !selected {
 			continue
 		}
-		child := &entry{rel: rel, dirs: dirs, forced: c.rules.carries(rel), unresolved: mineNames[beside(name)]}
+		child := &entry{rel: rel, dirs: dirs, way: way, forced: c.rules.carries(rel), unresolved: mineNames[beside(name)]}
 		change, err := inspect(child)
 		if err != nil {
 			return nil, fmt.Errorf("%s: %w", escape(rel), err)
@@ -132,7 +136,7 @@ func union(dirs [3]*os.File) ([]string, map[string]bool, error) {
 // read fills in an entry's nodes.
 func (c *comparer) read(e *entry) error {
 	for i := range e.nodes {
-		n, err := lstat(e.dirs[i], e.name(), c.rules.Labels)
+		n, err := c.lstat(i, e.dirs[i], e.name())
 		if err != nil {
 			return err
 		}
@@ -141,9 +145,24 @@ func (c *comparer) read(e *entry) error {
 	return nil
 }
 
+// lstat describes a name in one of the trees, in mine's ids.
+func (c *comparer) lstat(side int, dir *os.File, name string) (*node, error) {
+	n, err := lstat(dir, name, c.rules.Labels)
+	if err != nil || n == nil {
+		return n, err
+	}
+	switch side {
+	case base:
+		n.attrs = n.attrs.in(c.rules.Base)
+	case theirs:
+		n.attrs = n.attrs.in(c.rules.Theirs)
+	}
+	return n, nil
+}
+
 // inspect reads an entry's nodes and decides it, unless subtrees have to.
 func (c *comparer) inspect(e *entry) (Change, error) {
-	if err := c.read(e); err != nil {
+	if err := c.read(e); err != nil || e.way {
 		return Change{}, err
 	}
 	if e.forced && (e.nodes[base] != nil || e.nodes[mine] != nil) {
@@ -162,6 +181,9 @@ func (c *comparer) inspect(e *entry) (Change, error) {
 
 // merge completes an entry's own change with what is beneath it.
 func (c *comparer) merge(e *entry, self Change) (changes []Change, remains bool, err error) {
+	if e.way {
+		return c.mergeOnTheWay(e)
+	}
 	if e.clash() {
 		return c.mergeClash(e)
 	}
@@ -183,7 +205,7 @@ func (e *entry) done(self Change) []Change {
 // remains reports whether something lies at e, or beside it, after self.
 func (e *entry) remains(self Change) bool {
 	switch self.Op {
-	case Carry, Attributes:
+	case Carry, Rebase, Attributes:
 		return true
 	case Remove:
 		return self.Beside != ""
@@ -208,6 +230,20 @@ func (c *comparer) mergeNested(e *entry, self Change) ([]Change, bool, error) {
 		return sub, true, nil
 	}
 	return append(e.done(carry(m, "holds files of the administrator")), sub...), true, nil
+}
+
+// mergeOnTheWay merges what is selected beneath a directory that is not. It
+// comes along where theirs has none; what is no directory leads nowhere.
+func (c *comparer) mergeOnTheWay(e *entry) ([]Change, bool, error) {
+	m, t := e.nodes[mine], e.nodes[theirs]
+	if e.clash() || m != nil && !m.isDir() || t != nil && !t.isDir() {
+		return nil, t != nil, nil
+	}
+	sub, left, err := c.children(e)
+	if err == nil && left && t == nil {
+		sub = append(e.done(carry(m, "holds files that are carried")), sub...)
+	}
+	return sub, left || t != nil, err
 }
 
 // mergeClash merges a directory with what is none: one side is taken whole,

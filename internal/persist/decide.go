@@ -22,6 +22,7 @@ type entry struct {
 	dirs       [3]*os.File // the directories that hold it, nil where missing; open while it is decided
 	unresolved bool        // mine has the vendor's version beside it, from an earlier conflict
 	forced     bool        // a rule makes it the administrator's
+	way        bool        // it is not merged itself, but leads to what is
 	changed    [3]bool     // a side differs from base; known for a clash only
 }
 
@@ -175,6 +176,7 @@ func (c *comparer) decideBoth(e *entry) (Change, error) {
 	case !theirsChanged:
 		change.Why = "changed by the administrator"
 		change = e.unsettled(change)
+	case mineChanged && c.rebase(e, &change):
 	case b == nil:
 		change = e.conflict(change, "added by the administrator and by the vendor")
 	case !mineChanged:

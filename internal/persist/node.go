@@ -8,6 +8,8 @@ import (
 	"strings"
 
 	"golang.org/x/sys/unix"
+
+	"imgbase/internal/owners"
 )
 
 // node is what one name in a directory is, as lstat sees it.
@@ -38,9 +40,25 @@ func (a attributes) equal(b attributes) bool {
 	return a.mode == b.mode && a.uid == b.uid && a.gid == b.gid && maps.Equal(a.xattrs, b.xattrs)
 }
 
+// in is the attributes with their ids mapped. A list that cannot be read has
+// none that we know of.
+func (a attributes) in(m owners.Map) attributes {
+	if m.Empty() {
+		return a
+	}
+	a.uid, a.gid = m.UID(a.uid), m.GID(a.gid)
+	for _, key := range []string{accessList, owners.DefaultList} {
+		if list, changed, err := m.List([]byte(a.xattrs[key])); err == nil && changed {
+			a.xattrs = maps.Clone(a.xattrs)
+			a.xattrs[key] = string(list)
+		}
+	}
+	return a
+}
+
 // Extended attributes with a role of their own.
 const (
-	accessList = "system.posix_acl_access" // acl(5); its mask is the mode's group bits
+	accessList = owners.AccessList // acl(5); its mask is the mode's group bits
 	label      = "security.selinux"
 )
 

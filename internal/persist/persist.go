@@ -24,6 +24,9 @@
 // of one type; where both differ mine's stays and the conflict is reported,
 // without a file beside it. Time stamps are never compared.
 //
+// Files that a rule names are merged by lines instead of being a conflict,
+// when the changes of both sides can be told apart.
+//
 // Directories are merged by what is in them: one is there when something is
 // left in it. Where a directory meets another type, the administrator's side
 // stays, if he changed anything in it, and the vendor's whole subtree lies
@@ -52,6 +55,7 @@ type Op string
 const (
 	Carry      Op = "carry"      // the administrator's file takes the vendor's place
 	Attributes Op = "attributes" // the vendor's content stays, with attributes of the administrator
+	Rebase     Op = "rebase"     // the lines of both: the vendor's file with the administrator's changes
 	Remove     Op = "remove"     // removed, with all beneath it, as the administrator did
 	Vendor     Op = "vendor"     // what the vendor changed arrives; nothing to do
 )
@@ -65,8 +69,9 @@ type Change struct {
 	Conflict bool   // both sides changed it; the administrator's stayed
 	Beside   string // path of the vendor's version written beside it, "" if none
 
-	node  *node      // what comes from mine; Carry only
-	attrs attributes // of the result; Carry and Attributes only
+	node    *node      // what comes from mine; Carry only
+	attrs   attributes // of the result; Carry, Rebase and Attributes only
+	content []byte     // of the result; Rebase only
 }
 
 // Summary counts a plan's changes. A conflict is counted under its operation
@@ -74,6 +79,7 @@ type Change struct {
 type Summary struct {
 	Carried    int `json:"carried"`
 	Attributes int `json:"attributes"`
+	Rebased    int `json:"rebased,omitempty"`
 	Removed    int `json:"removed"`
 	Vendor     int `json:"vendor"`
 	Conflicts  int `json:"conflicts"`

@@ -28,6 +28,8 @@ func (p Plan) Summary() Summary {
 			s.Carried++
 		case Attributes:
 			s.Attributes++
+		case Rebase:
+			s.Rebased++
 		case Remove:
 			s.Removed++
 		case Vendor:

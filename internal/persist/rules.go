@@ -5,6 +5,8 @@ import (
 	"path"
 	"slices"
 	"strings"
+
+	"imgbase/internal/owners"
 )
 
 // Rules are the exceptions to the merge. Patterns are those of [path.Match],
@@ -19,6 +21,21 @@ type Rules struct {
 	// nothing, and a file that the vendor has otherwise is kept as the
 	// administrator's unless Pristine says that it is the vendor's own.
 	Adopted bool
+	// Select, if not nil, says which paths are merged: all others stay as
+	// theirs has them. Reach says of a directory whether Select may choose
+	// something in it.
+	Select, Reach func(path string) bool
+
+	// Rebase says of which files the lines are merged when both sides changed
+	// them; Merge does it, and says when it cannot.
+	Rebase func(path string) bool
+	Merge  func(base, mine, theirs []byte) (merged []byte, conflict bool)
+
+	// Base and Theirs give the ids in these trees mine's numbers. A plan whose
+	// Theirs is not empty is for looking at: Apply takes the target's ids to be
+	// mine's.
+	Base, Theirs owners.Map
+
 	// Pristine reports whether mine's file at path, relative to /etc, is as
 	// a vendor shipped it. Nil is "never". Used with Adopted only.
 	Pristine func(path string) bool
@@ -57,6 +74,15 @@ func (r Rules) check() error {
 		}
 	}
 	return nil
+}
+
+// passes reports whether rel is but on the way to what is merged; ok is
+// false when nothing of it is.
+func (r Rules) passes(rel string) (way, ok bool) {
+	if r.Select == nil || r.Select(rel) {
+		return false, true
+	}
+	return true, r.Reach(rel)
 }
 
 func (r Rules) carries(rel string) bool { return matches(r.Carry, rel) }
