@@ -15,8 +15,8 @@ const module = "imgbase"
 // that siblings never know each other and the order of things is decided in
 // one place, host.
 var levels = [][]string{
-	{"nvr", "run", "durable", "mount"},
-	{"layout", "lvm", "boot", "persist", "rootfs", "txn", "config", "filesystem"},
+	{"nvr", "run", "durable", "mount", "owners"},
+	{"layout", "lvm", "boot", "persist", "rootfs", "txn", "config", "filesystem", "accounts", "carry", "hooks", "packages", "varmerge", "derive"},
 	{"image"},
 	{"host"},
 	{"cli"},

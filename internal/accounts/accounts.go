@@ -48,6 +48,8 @@ package accounts
 import (
 	"fmt"
 	"io/fs"
+
+	"imgbase/internal/owners"
 )
 
 // Tree is what one system says of its accounts: [Read] from its root, or put
@@ -101,36 +103,12 @@ type Change struct {
 	Conflict bool   // both sides had a part, or something could not be had; the host's stayed
 }
 
-// Owners are the ids in an image's tree whose files get another owner: image
-// id to host id. Every other id stays. The keys are the image's ids alone, so
-// that a file is looked up once and 5→6 goes with 6→5.
-type Owners struct {
-	UIDs map[uint32]uint32 `json:"uids,omitempty"`
-	GIDs map[uint32]uint32 `json:"gids,omitempty"`
-}
-
-// UID is the host's id for a user id of the image.
-func (o Owners) UID(id uint32) uint32 { return mapped(o.UIDs, id) }
-
-// GID is the host's id for a group id of the image.
-func (o Owners) GID(id uint32) uint32 { return mapped(o.GIDs, id) }
-
-// Empty reports that no file needs another owner.
-func (o Owners) Empty() bool { return len(o.UIDs) == 0 && len(o.GIDs) == 0 }
-
-func mapped(ids map[uint32]uint32, id uint32) uint32 {
-	if to, ok := ids[id]; ok {
-		return to
-	}
-	return id
-}
-
 // Plan is the merge, computed and not yet applied. Files, which hold
 // passwords, are not part of its JSON.
 type Plan struct {
 	Changes []Change        `json:"changes"` // by file, then by line
-	Owners  Owners          `json:"owners"`
-	Files   map[string]File `json:"-"` // the merged files
+	Owners  owners.Map      `json:"owners"`  // of the image's files: its id to the host's
+	Files   map[string]File `json:"-"`       // the merged files
 }
 
 // The three trees, in the order of the arguments of [Merge].
@@ -178,7 +156,7 @@ func Merge(ancestor, running, next Tree) (Plan, error) {
 	if err := m.solveIDs(); err != nil {
 		return Plan{}, err
 	}
-	m.plan.Owners = Owners{UIDs: m.uids.owners, GIDs: m.gids.owners}
+	m.plan.Owners = owners.Map{UIDs: m.uids.owners, GIDs: m.gids.owners}
 
 	m.mergeUsers()
 	m.mergeGroups()

@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"imgbase/internal/accounts"
+	"imgbase/internal/owners"
 	"imgbase/internal/run"
 
 	"golang.org/x/sys/unix"
@@ -49,7 +50,7 @@ func BenchmarkReown(b *testing.B) {
 			runtime.ReadMemStats(&before)
 			for b.Loop() {
 				// There and back: each map differs from the one before.
-				o := accounts.Owners{UIDs: ids{from: to}, GIDs: ids{from + 2: to + 2}}
+				o := owners.Map{UIDs: ids{from: to}, GIDs: ids{from + 2: to + 2}}
 				got, err := accounts.Reown(context.Background(), root, o)
 				if err != nil || got.Reowned != 100_000/share {
 					b.Fatalf("Reown() = %+v, %v; want %d", got, err, 100_000/share)

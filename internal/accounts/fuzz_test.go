@@ -73,27 +73,3 @@ func FuzzParseLimits(f *testing.F) {
 		}
 	})
 }
-
-// An access list is rewritten or refused; the result is one, and the same ids
-// mapped by nothing change nothing.
-func FuzzRewrite(f *testing.F) {
-	f.Add(acl([3]uint32{2, 7, 5}, [3]uint32{8, 5, 7}))
-	f.Add([]byte{2, 0, 0, 0})
-	f.Add([]byte{1, 0, 0, 0, 9})
-	f.Fuzz(func(t *testing.T, list []byte) {
-		was := bytes.Clone(list)
-		out, changed, err := accounts.Rewrite(swap(), list)
-		if !bytes.Equal(was, list) {
-			t.Fatalf("Rewrite() changed its argument %x to %x", was, list)
-		}
-		if err != nil || !changed {
-			return
-		}
-		if len(out) > len(list) || len(out)%8 != 4 {
-			t.Fatalf("Rewrite(%x) = %x; want an access list", list, out)
-		}
-		if _, changed, err := accounts.Rewrite(accounts.Owners{}, out); changed || err != nil {
-			t.Fatalf("Rewrite(%x) by no map = %v, %v; want no change", out, changed, err)
-		}
-	})
-}

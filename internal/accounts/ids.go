@@ -3,6 +3,8 @@ package accounts
 import (
 	"fmt"
 	"strings"
+
+	"imgbase/internal/owners"
 )
 
 // idField is where passwd and group have the entry's own id.
@@ -17,7 +19,7 @@ type solution struct {
 	owners map[uint32]uint32 // image id to host id, where they differ
 }
 
-func (s solution) target(imageID uint32) uint32 { return mapped(s.owners, imageID) }
+func (s solution) target(imageID uint32) uint32 { return owners.Map{UIDs: s.owners}.UID(imageID) }
 
 // identity is what the image means by one id: all the names it has there, or
 // none, where a user's primary group has no name.

@@ -44,11 +44,6 @@ func (c Change) MarshalJSON() ([]byte, error) {
 	}{c.File, escape(c.Name), c.Op, escape(c.Why), c.Conflict})
 }
 
-// String counts the ids that are re-owned.
-func (o Owners) String() string {
-	return fmt.Sprintf("files of %d users and %d groups re-owned", len(o.UIDs), len(o.GIDs))
-}
-
 // escape writes backslashes and all that is not printable UTF-8 as \ooo, the
 // way proc(5) writes paths. It loses nothing.
 func escape(name string) string {

@@ -13,6 +13,8 @@ import (
 	"sync"
 
 	"golang.org/x/sys/unix"
+
+	"imgbase/internal/owners"
 )
 
 // Counts are what [Reown] did.
@@ -46,7 +48,7 @@ const marker = "trusted.imgbase.owners"
 // map it was done by: the same one again does nothing. A tree in which an
 // earlier run was cut short is refused, since nobody knows which files were
 // done; its layer is to be made anew.
-func Reown(ctx context.Context, root *os.Root, o Owners) (Counts, error) {
+func Reown(ctx context.Context, root *os.Root, o owners.Map) (Counts, error) {
 	if o.Empty() {
 		return Counts{}, nil
 	}
@@ -55,7 +57,7 @@ func Reown(ctx context.Context, root *os.Root, o Owners) (Counts, error) {
 		return Counts{}, fmt.Errorf("re-own: %w", err)
 	}
 	defer top.Close()
-	begun, done := "begun "+o.digest(), "done "+o.digest()
+	begun, done := "begun "+digest(o), "done "+digest(o)
 	state, err := xattr(procPath(top, "."), marker, make([]byte, 128))
 	switch {
 	case err != nil:
@@ -82,7 +84,7 @@ func Reown(ctx context.Context, root *os.Root, o Owners) (Counts, error) {
 }
 
 // digest tells maps apart.
-func (o Owners) digest() string {
+func digest(o owners.Map) string {
 	h := sha256.New()
 	for _, ids := range []map[uint32]uint32{o.UIDs, o.GIDs} {
 		for _, id := range slices.Sorted(maps.Keys(ids)) {
@@ -96,7 +98,7 @@ func (o Owners) digest() string {
 // reowner is the walk of a tree. Directories wait in a stack, as paths, for
 // the workers; a stack and not a queue, so that few wait.
 type reowner struct {
-	owners Owners
+	owners owners.Map
 	top    *os.File
 	major  uint32 // the file system's device
 	minor  uint32
@@ -110,7 +112,7 @@ type reowner struct {
 	linked map[uint64]uint32 // inodes that were done: names still to come
 }
 
-func newReowner(top *os.File, o Owners) (*reowner, error) {
+func newReowner(top *os.File, o owners.Map) (*reowner, error) {
 	var st unix.Statx_t
 	if err := unix.Statx(int(top.Fd()), "", unix.AT_EMPTY_PATH, unix.STATX_BASIC_STATS, &st); err != nil {
 		return nil, &os.PathError{Op: "stat", Path: top.Name(), Err: err}

@@ -7,12 +7,14 @@ import (
 	"strings"
 
 	"golang.org/x/sys/unix"
+
+	"imgbase/internal/owners"
 )
 
 const (
 	capability  = "security.capability" // capabilities(7)
-	accessList  = "system.posix_acl_access"
-	defaultList = "system.posix_acl_default"
+	accessList  = owners.AccessList
+	defaultList = owners.DefaultList
 )
 
 // change is what one file needs.
@@ -74,7 +76,7 @@ func (w *worker) lists(c *change) error {
 		if value == nil {
 			continue
 		}
-		list, changed, err := w.owners.rewrite(value)
+		list, changed, err := w.owners.List(value)
 		if err != nil {
 			return w.failed(key, c.name, err)
 		}

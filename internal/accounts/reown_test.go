@@ -12,6 +12,7 @@ import (
 	"testing"
 
 	"imgbase/internal/accounts"
+	"imgbase/internal/owners"
 
 	"github.com/google/go-cmp/cmp"
 	"golang.org/x/sys/unix"
@@ -77,8 +78,8 @@ func state(t *testing.T, path string) string {
 }
 
 // swap is 5→6, 6→5 and a chain, for users; 7→8→9 for groups.
-func swap() accounts.Owners {
-	return accounts.Owners{UIDs: ids{5: 6, 6: 5, 10: 11, 11: 12}, GIDs: ids{7: 8, 8: 9}}
+func swap() owners.Map {
+	return owners.Map{UIDs: ids{5: 6, 6: 5, 10: 11, 11: 12}, GIDs: ids{7: 8, 8: 9}}
 }
 
 func TestReown(t *testing.T) {
@@ -175,7 +176,7 @@ func TestReownTouchesNothingElse(t *testing.T) {
 	if n, err := unix.Getxattr(dir, "trusted.imgbase.owners", make([]byte, 100)); n < 5 || err != nil {
 		t.Errorf("marker: %d, %v; want one", n, err)
 	}
-	if _, err := accounts.Reown(context.Background(), open(t, t.TempDir()), accounts.Owners{}); err != nil {
+	if _, err := accounts.Reown(context.Background(), open(t, t.TempDir()), owners.Map{}); err != nil {
 		t.Errorf("Reown() by no map = %v; want no error", err)
 	}
 }
@@ -196,7 +197,7 @@ func TestReownCutShort(t *testing.T) {
 		t.Errorf("Reown() after that = %v; want a refusal", err)
 	}
 	fresh := t.TempDir()
-	for _, o := range []accounts.Owners{swap(), {UIDs: ids{5: 9}}} {
+	for _, o := range []owners.Map{swap(), {UIDs: ids{5: 9}}} {
 		writeFile(t, fresh+"/f", "")
 		must(t, os.Chown(fresh+"/f", 5, 0))
 		if got, err := accounts.Reown(context.Background(), open(t, fresh), o); err != nil || got.Reowned != 1 {
@@ -274,18 +275,5 @@ func TestReownStaysInFileSystem(t *testing.T) {
 	}
 	if s := state(t, dir+"/source/f"); s != "5:0 644" {
 		t.Errorf("source/f = %s; want it done once", s)
-	}
-}
-
-func TestOwners(t *testing.T) {
-	o := swap()
-	if got := []uint32{o.UID(5), o.UID(6), o.UID(7), o.GID(7), o.GID(8), o.GID(0)}; !cmp.Equal(got, []uint32{6, 5, 7, 8, 9, 0}) {
-		t.Errorf("ids %v; want 6 5 7 8 9 0", got)
-	}
-	if o.Empty() || !(accounts.Owners{}).Empty() {
-		t.Error("Empty() is wrong")
-	}
-	if o.String() != "files of 4 users and 2 groups re-owned" {
-		t.Errorf("String() = %q", o.String())
 	}
 }

@@ -229,3 +229,8 @@ func (l List) join(more List) (List, error) {
 	}
 	return List{slices.Concat(l.lines, more.lines)}, nil
 }
+
+// Join is the list with the lines of more behind its own.
+func (l List) Join(more List) List {
+	return List{lines: slices.Concat(l.lines, more.lines)}
+}

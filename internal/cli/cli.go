@@ -145,7 +145,9 @@ func (a *app) host() (*host.Host, error) {
 	if !a.Root {
 		return nil, errNotRoot
 	}
-	return a.Open(a.log, a.bar.event), nil
+	h := a.Open(a.log, a.bar.event)
+	h.Carry = a.conf.Carry
+	return h, nil
 }
 
 // isolated is the host for a verb that changes it. Mounts that it makes end

@@ -162,6 +162,9 @@ func (a *app) layer(cmd *cobra.Command, o layerFlags, args []string) error {
 	}
 	ctx := cmd.Context()
 	if o.add {
+		if a.confErr != nil {
+			return a.confErr
+		}
 		parent := strings.Join(args, "")
 		return a.change(ctx, func(h *host.Host) (*host.Change, error) { return h.PlanLayer(ctx, parent) })
 	}

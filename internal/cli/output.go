@@ -67,10 +67,11 @@ func (a *app) printPlan(c *host.Change) error {
 	for _, s := range c.Steps() {
 		fmt.Fprintln(&text, s)
 	}
-	if c.Etc != nil {
-		for _, change := range c.Etc.Changes {
-			fmt.Fprintf(&text, "  /etc: %s\n", change)
-		}
+	if c.Carried != nil {
+		printAll(&text, "  /etc: ", c.Carried.Etc.Changes)
+		printAll(&text, "  account: ", c.Carried.Accounts.Changes)
+		printAll(&text, "  /: ", c.Carried.Trees.Changes)
+		printAll(&text, "note: ", c.Carried.Notes)
 	}
 	for _, n := range c.Notes {
 		fmt.Fprintf(&text, "note: %s\n", n)
@@ -85,11 +86,8 @@ func (a *app) report(c *host.Change) error {
 		return a.print("change", c, "")
 	}
 	a.bar.clear()
-	if c.Etc != nil {
-		fmt.Fprintf(a.Stderr, "/etc: %s\n", c.Etc.Summary())
-		for _, change := range c.Etc.Conflicts() {
-			fmt.Fprintf(a.Stderr, "/etc: %s\n", change)
-		}
+	if c.Carried != nil {
+		a.reportCarried(*c.Carried)
 	}
 	for _, r := range c.Removed {
 		fmt.Fprintf(a.Stderr, "removed %s\n", r)
@@ -98,6 +96,29 @@ func (a *app) report(c *host.Change) error {
 		fmt.Fprintf(a.Stderr, "note: %s\n", n)
 	}
 	return nil
+}
+
+// reportCarried says what was carried: counts, and what somebody has to look
+// at.
+func (a *app) reportCarried(c host.Carried) {
+	fmt.Fprintf(a.Stderr, "/etc: %s\n", c.Etc.Summary())
+	printAll(a.Stderr, "/etc: ", c.Etc.Conflicts())
+	if !c.Accounts.Owners.Empty() {
+		fmt.Fprintf(a.Stderr, "accounts: %s\n", c.Accounts.Owners)
+	}
+	printAll(a.Stderr, "account: ", c.Accounts.Conflicts())
+	if len(c.Trees.Changes) > 0 {
+		fmt.Fprintf(a.Stderr, "/: %s\n", c.Trees.Summary())
+		printAll(a.Stderr, "/: ", c.Trees.Conflicts())
+	}
+	printAll(a.Stderr, "note: ", c.Notes)
+}
+
+// printAll prints one line for each item.
+func printAll[T any](out io.Writer, prefix string, items []T) {
+	for _, item := range items {
+		fmt.Fprintf(out, "%s%v\n", prefix, item)
+	}
 }
 
 // progress shows what is being done, on a terminal and after a second.

@@ -38,6 +38,9 @@ var ErrInvalid = errors.New("invalid configuration")
 type Config struct {
 	// ImagesToKeep is the number of bases that an update leaves, at least 1.
 	ImagesToKeep int
+	// Carry are the paths besides /etc that an update carries into the new
+	// layer, each with all beneath it.
+	Carry []string
 	// Debug turns the debug log on.
 	Debug bool
 
@@ -50,7 +53,9 @@ type Setting struct {
 }
 
 // Default is the configuration of a host without any file.
-func Default() Config { return Config{ImagesToKeep: 2} }
+func Default() Config {
+	return Config{ImagesToKeep: 2, Carry: []string{"/root", "/home", "/srv", "/opt", "/usr/local"}}
+}
 
 // Settings are all settings in a fixed order.
 func (c Config) Settings() []Setting {

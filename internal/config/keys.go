@@ -25,6 +25,14 @@ var keys = []key{
 		},
 	},
 	{
+		section: "update", name: "carry",
+		get: func(c Config) string { return strings.Join(c.Carry, " ") },
+		set: func(c *Config, s string) (err error) {
+			c.Carry, err = parsePaths(s)
+			return err
+		},
+	},
+	{
 		section: "update", name: "images_to_keep",
 		get: func(c Config) string { return strconv.Itoa(c.ImagesToKeep) },
 		set: func(c *Config, s string) (err error) {
@@ -46,6 +54,18 @@ func parseBool(s string) (bool, error) {
 		return false, nil
 	}
 	return false, errors.New("want yes or no")
+}
+
+// parsePaths takes paths from the root, with blanks between them; none is a
+// choice as well.
+func parsePaths(s string) ([]string, error) {
+	paths := strings.Fields(s)
+	for _, p := range paths {
+		if !strings.HasPrefix(p, "/") || strings.Trim(p, "/.") == "" {
+			return nil, errors.New("want paths from the root, as /opt /usr/local")
+		}
+	}
+	return paths, nil
 }
 
 // parseCount takes digits only: Atoi alone would allow a sign.

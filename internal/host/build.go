@@ -3,7 +3,6 @@ package host
 import (
 	"context"
 	"fmt"
-	"path/filepath"
 	"slices"
 
 	"imgbase/internal/boot"
@@ -136,7 +135,7 @@ func (b *build) refitLayer() txn.Step {
 	return txn.Step{Name: name, Do: func(ctx context.Context) error {
 		return b.h.mounted(ctx, b.device(b.layer), false, func(dir, fstype string) error {
 			if b.merge {
-				if err := b.mergeEtc(ctx, dir); err != nil {
+				if err := b.mergeInto(ctx, dir); err != nil {
 					return err
 				}
 			}
@@ -145,18 +144,15 @@ func (b *build) refitLayer() txn.Step {
 	}}
 }
 
-// mergeEtc computes the merge anew, so that what the administrator did since
+// mergeInto computes the merge anew, so that what the administrator did since
 // the plan was made counts, and applies it to the layer mounted at dir.
-func (b *build) mergeEtc(ctx context.Context, dir string) error {
+func (b *build) mergeInto(ctx context.Context, dir string) error {
 	return b.h.ancestor(ctx, b.s, func(base string) error {
-		plan, err := b.h.compareEtc(b.s, base, dir)
+		carried, err := b.h.merge(ctx, b.s, base, dir)
 		if err != nil {
 			return err
 		}
-		if err := plan.Apply(ctx, filepath.Join(dir, "etc")); err != nil {
-			return err
-		}
-		b.c.Etc = &plan
+		b.c.Carried = &carried
 		b.args = rebase(b.args, configured(base), configured(dir))
 		return nil
 	})

@@ -7,7 +7,6 @@ import (
 
 	"imgbase/internal/layout"
 	"imgbase/internal/lvm"
-	"imgbase/internal/persist"
 	"imgbase/internal/txn"
 )
 
@@ -17,8 +16,9 @@ type Change struct {
 	Verb  string `json:"verb"`
 	Base  string `json:"base,omitempty"`
 	Layer string `json:"layer,omitempty"`
-	// Etc is what happens to /etc of the new layer; nil when it stays as it is.
-	Etc *persist.Plan `json:"etc,omitempty"`
+	// Carried is what comes from the running system into the new layer; nil
+	// when that stays as what it is made of.
+	Carried *Carried `json:"carried,omitempty"`
 	// Removed are the bases that were collected afterwards.
 	Removed []string `json:"removed,omitempty"`
 	// Notes are what the user should know and need not act upon.

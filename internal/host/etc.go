@@ -8,15 +8,42 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 
+	"imgbase/internal/accounts"
+	"imgbase/internal/carry"
 	"imgbase/internal/layout"
+	"imgbase/internal/mount"
+	"imgbase/internal/owners"
 	"imgbase/internal/persist"
 	"imgbase/internal/rootfs"
 )
 
+// Carried is what of the running system comes into a new layer.
+type Carried struct {
+	// Etc is what happens to /etc of the new layer.
+	Etc persist.Plan `json:"etc"`
+	// Accounts are merged by entry, and files of the image re-owned.
+	Accounts accounts.Plan `json:"accounts"`
+	// Trees are the paths besides /etc that are configured to be carried.
+	Trees persist.Plan `json:"trees"`
+	// Notes are about lines of the configuration that choose nothing.
+	Notes []string `json:"notes,omitempty"`
+}
+
+// Size is about how many bytes it takes in the layer.
+func (c Carried) Size() uint64 { return c.Etc.Size() + c.Trees.Size() }
+
+// accountFiles are in /etc, and merged by entry instead of as files.
+var accountFiles = [...]string{"passwd", "group", "shadow", "gshadow", "subuid", "subgid"}
+
+// elsewhere are the places that no layer has of its own, or that are merged
+// by other means.
+var elsewhere = [...]string{"etc", "var", "boot", "dev", "proc", "sys", "run", "tmp", "config"}
+
 // ancestor mounts the base that the running layer was made of, the common
-// ancestor of the merge of /etc, for the time of do.
+// ancestor of every merge, for the time of do.
 func (h *Host) ancestor(ctx context.Context, s *state, do func(dir string) error) error {
 	base := s.running.Base()
 	lv, ok := s.lv(base.String())
@@ -26,25 +53,158 @@ func (h *Host) ancestor(ctx context.Context, s *state, do func(dir string) error
 	return h.inside(ctx, lv, do)
 }
 
-// compareEtc plans the merge of /etc: what changed from the base mounted at
-// base to the running system is carried into the tree mounted at theirs.
-func (h *Host) compareEtc(s *state, base, theirs string) (persist.Plan, error) {
-	rules := persist.DefaultRules()
-	if own, err := os.ReadFile(h.path(profilePath)); err == nil && bytes.Equal(own, profile) {
+// merger compares three systems: base and theirs are mounted there, what runs
+// is the host.
+type merger struct {
+	h            *Host
+	base, theirs string
+	accounts     accounts.Plan
+	rules        persist.Rules // what /etc and the other trees have in common
+	lists        carry.Lists
+}
+
+// newMerger reads what decides a merge: accounts and the administrator's
+// lists.
+func (h *Host) newMerger(s *state, base, theirs string) (*merger, error) {
+	m := &merger{h: h, base: base, theirs: theirs}
+	m.rules.Adopted = s.adopted(s.running.Base())
+	if err := m.mergeAccounts(); err != nil {
+		return nil, fmt.Errorf("accounts: %w", err)
+	}
+	var err error
+	if m.lists, err = h.chosen(s.mounts); err != nil {
+		return nil, err
+	}
+	m.rules.Merge = carry.Merge3
+	return m, nil
+}
+
+// mergeAccounts decides the ids of the new layer, and finds those by which
+// the base was written.
+func (m *merger) mergeAccounts() error {
+	var trees [3]accounts.Tree
+	for i, dir := range []string{m.base, m.h.Root, m.theirs} {
+		root, err := os.OpenRoot(dir)
+		if err != nil {
+			return err
+		}
+		trees[i], err = accounts.Read(root)
+		if err = errors.Join(err, root.Close()); err != nil {
+			return err
+		}
+	}
+	written, err := accounts.Merge(accounts.Tree{}, trees[1], trees[0])
+	if err != nil {
+		return err
+	}
+	m.rules.Base = written.Owners
+	if m.rules.Adopted {
+		trees[0] = accounts.Tree{} // it proves nothing
+	}
+	m.accounts, err = accounts.Merge(trees[0], trees[1], trees[2])
+	return err
+}
+
+// chosen are the paths besides /etc that are carried: those configured, and
+// those that the Config volume lists. Other file systems are in no layer.
+func (h *Host) chosen(mounts mount.Table) (carry.Lists, error) {
+	configured, err := carry.Parse("update.carry", []byte(strings.Join(h.Carry, "\n")))
+	if err != nil {
+		return carry.Lists{}, err
+	}
+	lists, err := carry.Load(h.path("config"))
+	if err != nil {
+		return carry.Lists{}, err
+	}
+	lists.Files = configured.Join(lists.Files).Join(lists.Rebase).Except("no layer's own, or merged otherwise", elsewhere[:]...)
+	var others []string
+	for _, m := range mounts {
+		if target := strings.Trim(m.Target, "/"); target != "" {
+			others = append(others, target)
+		}
+	}
+	lists.Files = lists.Files.Except("on a file system of its own", others...)
+	return lists, nil
+}
+
+// compare plans the merge. Files of theirs that still have the image's ids
+// are compared as if they had the host's.
+func (m *merger) compare(theirs owners.Map) (c Carried, err error) {
+	c.Accounts = m.accounts
+	if c.Etc, err = m.compareEtc(theirs); err != nil {
+		return c, fmt.Errorf("compare /etc: %w", err)
+	}
+	rules := m.rules
+	rules.Theirs = theirs
+	rules.Select, rules.Reach = m.lists.Files.Selects, m.lists.Files.Reaches
+	rules.Rebase = m.lists.Rebase.Selects
+	if c.Trees, err = persist.Compare(m.base, m.h.Root, m.theirs, rules); err != nil {
+		return c, fmt.Errorf("compare what is carried besides /etc: %w", err)
+	}
+	chosen, err := m.lists.Files.Expand(m.base, m.h.Root)
+	for _, n := range chosen.Notes {
+		if !strings.HasPrefix(n.Origin, "update.carry") {
+			c.Notes = append(c.Notes, n.String())
+		}
+	}
+	return c, err
+}
+
+func (m *merger) compareEtc(theirs owners.Map) (persist.Plan, error) {
+	rules, special := m.rules, persist.DefaultRules()
+	rules.Theirs, rules.Carry = theirs, special.Carry
+	rules.Drop = slices.Concat(special.Drop, accountFiles[:])
+	rules.Rebase = func(rel string) bool { return m.lists.Rebase.Selects("etc/" + rel) }
+	if own, err := os.ReadFile(m.h.path(profilePath)); err == nil && bytes.Equal(own, profile) {
 		rules.Drop = append(rules.Drop, strings.TrimPrefix(profilePath, "etc/")) // ours, and refit puts it into every layer
 	}
-	if rules.Adopted = s.adopted(s.running.Base()); rules.Adopted {
-		pristine, err := rootfs.Pristine(h.Root)
+	if rules.Adopted {
+		pristine, err := rootfs.Pristine(m.h.Root)
 		if err != nil && !errors.Is(err, fs.ErrNotExist) {
 			return persist.Plan{}, fmt.Errorf("packages' own files: %w", err)
 		}
 		rules.Pristine = pristine
 	}
-	plan, err := persist.Compare(filepath.Join(base, "etc"), h.path("etc"), filepath.Join(theirs, "etc"), rules)
+	return persist.Compare(filepath.Join(m.base, "etc"), m.h.path("etc"), filepath.Join(m.theirs, "etc"), rules)
+}
+
+// preview plans the merge into an image that is only looked at.
+func (h *Host) preview(s *state, base, theirs string) (Carried, error) {
+	m, err := h.newMerger(s, base, theirs)
 	if err != nil {
-		return plan, fmt.Errorf("compare /etc: %w", err)
+		return Carried{}, err
 	}
-	return plan, nil
+	return m.compare(m.accounts.Owners)
+}
+
+// merge merges into the new layer mounted at dir, which is as its base. First
+// its files get the host's ids, for what is carried has them already.
+func (h *Host) merge(ctx context.Context, s *state, base, dir string) (c Carried, err error) {
+	m, err := h.newMerger(s, base, dir)
+	if err != nil {
+		return c, err
+	}
+	root, err := os.OpenRoot(dir)
+	if err != nil {
+		return c, err
+	}
+	defer func() { err = errors.Join(err, root.Close()) }()
+	if _, err := accounts.Reown(ctx, root, m.accounts.Owners); err != nil {
+		return c, fmt.Errorf("owners of files: %w", err)
+	}
+	if c, err = m.compare(owners.Map{}); err != nil {
+		return c, err
+	}
+	if err := c.Etc.Apply(ctx, filepath.Join(dir, "etc")); err != nil {
+		return c, fmt.Errorf("merge /etc: %w", err)
+	}
+	if err := c.Trees.Apply(ctx, dir); err != nil {
+		return c, fmt.Errorf("carry what is not in /etc: %w", err)
+	}
+	if err := c.Accounts.Apply(root); err != nil {
+		return c, fmt.Errorf("accounts: %w", err)
+	}
+	return c, nil
 }
 
 // adopted says whether a base was made from an installed root: by us, which

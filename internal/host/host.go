@@ -46,6 +46,9 @@ type Config struct {
 	OpenImage func(ctx context.Context, path string) (image.Source, error)
 	// Machine is the architecture of this host as Go names it.
 	Machine string
+	// Carry are the paths besides /etc that come into each new layer, a line
+	// of package carry each.
+	Carry []string
 	// Program is the path of the running imgbase, put into layers whose image
 	// has none.
 	Program string

@@ -91,8 +91,8 @@ func TestLife(t *testing.T) {
 		"etc/ssh/sshd_config": "Port 2222\n", "etc/motd": "vendor\n", "etc/new.conf": "new\n",
 	})))
 	running(t, h, "node-1.0-1+1")
-	if c.Etc == nil || c.Etc.Summary().Conflicts == 0 {
-		t.Errorf("the update reports no conflict: %+v", c.Etc)
+	if c.Carried == nil || c.Carried.Etc.Summary().Conflicts == 0 {
+		t.Errorf("the update reports no conflict: %+v", c.Carried)
 	}
 	h.Boot()
 	running(t, h, "node-1.1-1+1")

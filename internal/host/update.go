@@ -42,14 +42,20 @@ func (h *Host) PlanUpdate(ctx context.Context, o UpdateOptions) (_ *Change, err 
 	if err := b.checkKernels(); err != nil {
 		return nil, fmt.Errorf("update to %s: %w", b.base, err)
 	}
-	extend, note, err := b.s.room(b.pool, uint64(src.Info().Used))
+	// What the image takes is known at once, what is carried only after a look
+	// at all of it.
+	used := uint64(src.Info().Used)
+	if _, _, err := b.s.room(b.pool, used); err != nil {
+		return nil, fmt.Errorf("update to %s: %w", b.base, err)
+	}
+	if err := b.preview(ctx, src.Root()); err != nil {
+		return nil, fmt.Errorf("update to %s: %w", b.base, err)
+	}
+	extend, note, err := b.s.room(b.pool, used+b.c.Carried.Size())
 	if err != nil {
 		return nil, fmt.Errorf("update to %s: %w", b.base, err)
 	}
 	b.noteAll(note)
-	if err := b.previewEtc(ctx, src.Root()); err != nil {
-		return nil, fmt.Errorf("update to %s: %w", b.base, err)
-	}
 	bytes := max(b.s.root.Size, uint64(src.Info().Size)) // BZ 1376042
 	steps := append(b.extendMetadata(extend), b.createBase(bytes), b.writeBase(src), b.sealBase(),
 		b.snapshotLayer(), b.settleLayer(), b.refitLayer(), b.installKernels(), b.addEntries())
@@ -122,12 +128,12 @@ func (h *Host) checkMachine(root string) error {
 	return nil
 }
 
-// previewEtc computes the merge that a dry run shows. What is wrong with the
+// preview computes the merge that a dry run shows. What is wrong with the
 // trees shows here, before the first effect.
-func (b *build) previewEtc(ctx context.Context, theirs string) error {
+func (b *build) preview(ctx context.Context, theirs string) error {
 	return b.h.ancestor(ctx, b.s, func(base string) error {
-		plan, err := b.h.compareEtc(b.s, base, theirs)
-		b.c.Etc = &plan
+		carried, err := b.h.preview(b.s, base, theirs)
+		b.c.Carried = &carried
 		return err
 	})
 }

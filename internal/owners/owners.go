@@ -49,11 +49,8 @@ func (m Map) Empty() bool { return len(m.UIDs) == 0 && len(m.GIDs) == 0 }
 
 // String counts the ids that do not stay.
 func (m Map) String() string {
-	return fmt.Sprintf("%d users and %d groups have another number", len(m.UIDs), len(m.GIDs))
+	return fmt.Sprintf("files of %d users and %d groups get another number", len(m.UIDs), len(m.GIDs))
 }
-
-// Equal reports whether both maps give every id the same number.
-func (m Map) Equal(o Map) bool { return maps.Equal(m.UIDs, o.UIDs) && maps.Equal(m.GIDs, o.GIDs) }
 
 // The form of an access list: a version, then entries of tag, permissions and
 // id, all little endian.
@@ -105,6 +102,24 @@ func (m Map) List(list []byte) (mappedList []byte, changed bool, err error) {
 		out = append(out, e...)
 	}
 	return out, true, nil
+}
+
+// Attributes are a file's extended attributes with its access lists mapped;
+// the argument is not changed. A list of another form stays: the kernel, which
+// knows every form, refuses what it does not.
+func (m Map) Attributes(xattrs map[string]string) map[string]string {
+	out := xattrs
+	for _, key := range []string{AccessList, DefaultList} {
+		list, changed, err := m.List([]byte(xattrs[key]))
+		if err != nil || !changed {
+			continue
+		}
+		if maps.Equal(out, xattrs) {
+			out = maps.Clone(xattrs)
+		}
+		out[key] = string(list)
+	}
+	return out
 }
 
 func tag(e []byte) uint16 { return binary.LittleEndian.Uint16(e) }

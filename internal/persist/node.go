@@ -16,6 +16,7 @@ import (
 type node struct {
 	kind   uint32 // S_IFMT bits of st_mode
 	size   int64
+	room   int64  // bytes that its content takes on the disk
 	rdev   uint64 // devices only
 	target string // links only
 	file   inode
@@ -40,18 +41,10 @@ func (a attributes) equal(b attributes) bool {
 	return a.mode == b.mode && a.uid == b.uid && a.gid == b.gid && maps.Equal(a.xattrs, b.xattrs)
 }
 
-// in is the attributes with their ids mapped. A list that cannot be read has
-// none that we know of.
+// in is the attributes with their ids mapped.
 func (a attributes) in(m owners.Map) attributes {
-	if m.Empty() {
-		return a
-	}
-	a.uid, a.gid = m.UID(a.uid), m.GID(a.gid)
-	for _, key := range []string{accessList, owners.DefaultList} {
-		if list, changed, err := m.List([]byte(a.xattrs[key])); err == nil && changed {
-			a.xattrs = maps.Clone(a.xattrs)
-			a.xattrs[key] = string(list)
-		}
+	if !m.Empty() {
+		a.uid, a.gid, a.xattrs = m.UID(a.uid), m.GID(a.gid), m.Attributes(a.xattrs)
 	}
 	return a
 }
@@ -83,7 +76,7 @@ func lstat(dir *os.File, name string, labels bool) (*node, error) {
 		return nil, &os.PathError{Op: "lstat", Path: name, Err: err}
 	}
 	n := &node{
-		kind: st.Mode & unix.S_IFMT, size: st.Size, nlink: uint64(st.Nlink), mtime: st.Mtim,
+		kind: st.Mode & unix.S_IFMT, size: st.Size, room: st.Blocks * 512, nlink: uint64(st.Nlink), mtime: st.Mtim,
 		file:  inode{uint64(st.Dev), st.Ino},
 		attrs: attributes{mode: st.Mode & 0o7777, uid: st.Uid, gid: st.Gid},
 	}

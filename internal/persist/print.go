@@ -19,6 +19,18 @@ func (p Plan) Conflicts() []Change {
 	return out
 }
 
+// Size is how many bytes of content the plan writes.
+func (p Plan) Size() uint64 {
+	var n int64
+	for _, c := range p.Changes {
+		n += int64(len(c.content))
+		if c.Op == Carry && c.node != nil {
+			n += c.node.room
+		}
+	}
+	return uint64(n)
+}
+
 // Summary counts the plan's changes.
 func (p Plan) Summary() Summary {
 	var s Summary

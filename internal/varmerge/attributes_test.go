@@ -1,13 +1,13 @@
 package varmerge_test
 
 import (
-	"bytes"
 	"encoding/binary"
 	"os"
 	"strings"
 	"testing"
 	"time"
 
+	"imgbase/internal/owners"
 	"imgbase/internal/varmerge"
 
 	"github.com/google/go-cmp/cmp"
@@ -40,7 +40,7 @@ func acl(user, group uint32) string {
 // image keeps its number. Set-id bits and capabilities survive.
 func TestOwnersAreTranslated(t *testing.T) {
 	asRoot(t)
-	o := varmerge.Options{Owners: varmerge.Owners{
+	o := varmerge.Options{Owners: owners.Map{
 		UIDs: map[uint32]uint32{5: 6, 6: 5, 100: 990}, GIDs: map[uint32]uint32{5: 7, 101: 991},
 	}}
 	image := files{
@@ -87,7 +87,7 @@ func TestAttributesAreReported(t *testing.T) {
 	all := classes{
 		"m": varmerge.Packaged, "o": varmerge.Packaged, "x": varmerge.Config, "same": varmerge.Packaged, "g": varmerge.Ghost, ".": varmerge.Packaged,
 	}
-	o := varmerge.Options{Class: all.of, Owners: varmerge.Owners{UIDs: map[uint32]uint32{5: 6}}}
+	o := varmerge.Options{Class: all.of, Owners: owners.Map{UIDs: map[uint32]uint32{5: 6}}}
 	got := merge(t, t.TempDir(),
 		files{"m": text("1").mode(0o600), "o": dir().owner(5, 0), "x": text("1").xattr(caps, setcapNet), "same": text("1").owner(5, 0), "g": text("").mode(0)},
 		files{"m": text("1"), "o": dir().owner(5, 0), "x": text("1"), "same": text("1").owner(6, 0), "g": text("")}, o)
@@ -172,30 +172,4 @@ func TestSparseFile(t *testing.T) {
 			t.Errorf("%s: size %d, %d blocks, %v; want %d bytes, sparse", name, st.Size, st.Blocks, err, int64(size))
 		}
 	}
-}
-
-// FuzzACL: what is no access list stays as it is, and one keeps all but its
-// ids.
-func FuzzACL(f *testing.F) {
-	for _, list := range []string{"", "\x02", acl(5, 5), acl(5, 5)[:20], acl(0, 1<<32-2), "\x03\x00\x00\x00" + acl(5, 5)[4:], strings.Repeat(acl(5, 6), 2000)} {
-		f.Add([]byte(list))
-	}
-	o := varmerge.Owners{UIDs: map[uint32]uint32{5: 6, 6: 5}, GIDs: map[uint32]uint32{5: 6, 6: 5}}
-	f.Fuzz(func(t *testing.T, list []byte) {
-		before := bytes.Clone(list)
-		out := varmerge.TranslateACL(list, o)
-		if !bytes.Equal(before, list) {
-			t.Fatal("TranslateACL changed its argument")
-		}
-		if back := varmerge.TranslateACL(out, o); !bytes.Equal(back, list) {
-			t.Errorf("TranslateACL there and back = %x; want %x", back, list)
-		}
-		for i := range out {
-			if i < 4 || (i-4)%8 < 4 {
-				if out[i] != list[i] {
-					t.Errorf("byte %d of %x changed in %x", i, list, out)
-				}
-			}
-		}
-	})
 }

@@ -9,6 +9,3 @@ func (p Plan) ApplyHooked(ctx context.Context, before func(effect, rel string) e
 	a.before = before
 	return a.apply(ctx)
 }
-
-// TranslateACL is how access lists are translated.
-func TranslateACL(list []byte, o Owners) []byte { return translateACL(list, o) }

@@ -9,6 +9,7 @@ import (
 	"strings"
 	"testing"
 
+	"imgbase/internal/owners"
 	"imgbase/internal/varmerge"
 
 	"github.com/google/go-cmp/cmp"
@@ -147,12 +148,12 @@ func oracle(image, host files, c classes, owner map[uint32]uint32) files {
 func TestLawAsTheTableSays(t *testing.T) {
 	inTemp(t, func(t *rapid.T, root string) {
 		image, host, c := anyTree(t, "image"), anyTree(t, "host"), anyClasses(t)
-		owners := varmerge.Owners{UIDs: map[uint32]uint32{7: 8, 0: 0, 8: 9}}
+		ids := owners.Map{UIDs: map[uint32]uint32{7: 8, 0: 0, 8: 9}}
 		if os.Geteuid() != 0 {
-			owners = varmerge.Owners{}
+			ids = owners.Map{}
 		}
-		got := merge(t, root, image, host, varmerge.Options{Class: c.of, Owners: owners})
-		if diff := cmp.Diff(oracle(image, got.before, c, owners.UIDs), got.result); diff != "" {
+		got := merge(t, root, image, host, varmerge.Options{Class: c.of, Owners: ids})
+		if diff := cmp.Diff(oracle(image, got.before, c, ids.UIDs), got.result); diff != "" {
 			t.Fatalf("result (-want +got):\n%s\nplan %v", diff, got.plan.Changes)
 		}
 	})

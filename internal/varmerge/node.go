@@ -8,6 +8,8 @@ import (
 	"strings"
 
 	"golang.org/x/sys/unix"
+
+	"imgbase/internal/owners"
 )
 
 // node is what one name in a directory is, as lstat sees it.
@@ -86,13 +88,8 @@ func (n *node) attributes(dir *os.File, name string, labels bool) (attributes, e
 }
 
 // translated gives the ids of an image's file their numbers on the host.
-func (a attributes) translated(o Owners) attributes {
-	a.uid, a.gid = o.uid(a.uid), o.gid(a.gid)
-	for _, key := range []string{accessList, defaultList} {
-		if list, ok := a.xattrs[key]; ok {
-			a.xattrs[key] = string(translateACL([]byte(list), o))
-		}
-	}
+func (a attributes) translated(m owners.Map) attributes {
+	a.uid, a.gid, a.xattrs = m.UID(a.uid), m.GID(a.gid), m.Attributes(a.xattrs)
 	return a
 }
 

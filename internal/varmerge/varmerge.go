@@ -52,6 +52,8 @@
 // the image has are looked at.
 package varmerge
 
+import "imgbase/internal/owners"
+
 // Suffixes of what lies beside a path after a merge.
 const (
 	BackupSuffix = ".imgbak" // the host's file, which a packaged one replaced
@@ -77,28 +79,12 @@ const (
 
 func (c Class) owned() bool { return c >= Config }
 
-// Owners translate the image's numeric ids to the host's, which were found by
-// name. An id that is not a key stays as it is.
-type Owners struct {
-	UIDs, GIDs map[uint32]uint32
-}
-
-func (o Owners) uid(id uint32) uint32 { return translate(o.UIDs, id) }
-func (o Owners) gid(id uint32) uint32 { return translate(o.GIDs, id) }
-
-func translate(ids map[uint32]uint32, id uint32) uint32 {
-	if to, ok := ids[id]; ok {
-		return to
-	}
-	return id
-}
-
 // Options are what a merge has to know besides the two trees. Paths given to
 // its functions are relative to /var and may hold any bytes.
 type Options struct {
 	Class     func(path string) Class // nil: everything is [Unowned]
 	Untouched func(path string) bool  // the host's [Config] file is as a package delivered it; nil: none is known to be
-	Owners    Owners
+	Owners    owners.Map              // the image's ids to the host's, found by name
 	Rules     Rules
 }
 

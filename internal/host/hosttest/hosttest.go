@@ -18,6 +18,7 @@ import (
 	"testing"
 
 	"imgbase/internal/boot"
+	"imgbase/internal/config"
 	"imgbase/internal/durable"
 	"imgbase/internal/host"
 	"imgbase/internal/lvm"
@@ -88,6 +89,7 @@ func (h *Host) Host() *host.Host {
 		Root: h.Root(), Runner: powered{modelRunner{h}, h.Power}, Mounter: mounter{h},
 		Files: files{power: h.Power}, Filesystems: filesystems{h},
 		OpenImage: h.openImage, Machine: runtime.GOARCH, Program: h.program(),
+		Carry: config.Default().Carry,
 	})
 }
 

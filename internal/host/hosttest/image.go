@@ -43,6 +43,9 @@ func (h *Host) Image(name string, changes map[string]string) string {
 	return dir
 }
 
+// SystemFile is a file of the first system, which images have as well.
+func (h *Host) SystemFile(name string) string { return system[name] }
+
 // Install makes a thin volume that holds an image's system, as another
 // installer would have left it: active, or not.
 func (h *Host) Install(name, image string, active bool) {
