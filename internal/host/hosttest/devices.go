@@ -86,7 +86,9 @@ func (h *Host) fill(dev, dir string) error {
 		return err
 	}
 	h.uuids[name] = "uuid-of-" + filepath.Base(dir)
-	return os.CopyFS(h.LVM.Dir(VG, name), os.DirFS(dir))
+	// With owners and modes, as an image's blocks have them.
+	_, err = run.OS{}.Run(context.Background(), run.Cmd{Name: "cp", Args: []string{"-a", "-T", "--", dir, h.LVM.Dir(VG, name)}})
+	return err
 }
 
 // mounter mounts volumes of the model: their directories are there already.
