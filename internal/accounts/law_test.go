@@ -214,6 +214,41 @@ func TestLawTwiceIsOnce(t *testing.T) {
 	})
 }
 
+// Done again on the layer that was made by it, after the host changed, a
+// merge takes in the change and leaves alone what was re-owned: what moves
+// anew are ids that the host has given out meanwhile.
+func TestLawAgainOnTheLayer(t *testing.T) {
+	rapid.Check(t, func(t *rapid.T) {
+		base, host, image := anySystem(t, "base").tree(), anySystem(t, "host"), anySystem(t, "image").tree()
+		first := mergeModels(t, base, host.tree(), image)
+		layer := image.Reowned(first.Owners)
+		again := mergeModels(t, base, host.tree(), layer)
+		if diff := cmp.Diff(texts(first.Files), texts(again.Files)); diff != "" {
+			t.Fatalf("again (-first +again):\n%s", diff)
+		}
+		if !again.Owners.Empty() {
+			t.Fatalf("owners %v; want none\n%s", again.Owners, first.Files["passwd"].Text)
+		}
+
+		late := maps.Clone(host)
+		delete(late, "a") // in half of all cases a user of the host's alone
+		late["new"] = account{uid: 999, gid: 999, primary: 999}
+		third := mergeModels(t, base, late.tree(), layer)
+		users := table(third.Files["passwd"].Text)
+		if _, wanted := table(image.Files["passwd"].Text)["a"]; users["new"][2] != "999" || (users["a"] != nil) != wanted {
+			t.Fatalf("passwd = %s; want new with id 999, a only if the image has it", third.Files["passwd"].Text)
+		}
+		twice, once := layer.Reowned(third.Owners), image.Reowned(first.Owners.Then(third.Owners))
+		if diff := cmp.Diff(texts(twice.Files), texts(once.Files)); diff != "" {
+			t.Fatalf("one map after the other (-twice +once):\n%s", diff)
+		}
+		last := mergeModels(t, base, late.tree(), once)
+		if diff := cmp.Diff(texts(third.Files), texts(last.Files)); diff != "" || !last.Owners.Empty() {
+			t.Fatalf("owners %v; want none (-third +last):\n%s", last.Owners, diff)
+		}
+	})
+}
+
 // Without a change of the vendor the host's files stay as they are, but for
 // accounts that the administrator removed.
 func TestLawNoVendorChangeIsMine(t *testing.T) {

@@ -285,6 +285,10 @@ func TestOwners(t *testing.T) {
 	if o.Empty() || !(accounts.Owners{}).Empty() {
 		t.Error("Empty() is wrong")
 	}
+	then := o.Then(accounts.Owners{UIDs: ids{6: 7, 5: 5, 12: 10, 99: 98}})
+	if diff := cmp.Diff(accounts.Owners{UIDs: ids{5: 7, 6: 5, 10: 11, 11: 10, 12: 10, 99: 98}, GIDs: ids{7: 8, 8: 9}}, then); diff != "" {
+		t.Errorf("Then() (-want +got):\n%s", diff)
+	}
 	if o.String() != "files of 4 users and 2 groups re-owned" {
 		t.Errorf("String() = %q", o.String())
 	}

@@ -132,6 +132,9 @@ func TestRangeByID(t *testing.T) {
 	if got, want := string(plan.Files["subgid"].Text), "999:100000:10\n4000:200000:10\n"; got != want {
 		t.Errorf("subgid = %q; want %q", got, want)
 	}
+	if got, want := string(image.Reowned(plan.Owners).Files["subgid"].Text), "999:100000:10\n4000:200000:10\n"; got != want {
+		t.Errorf("Reowned() subgid = %q; want %q", got, want)
+	}
 }
 
 func TestParseLimits(t *testing.T) {
