@@ -10,12 +10,12 @@ import (
 type kind uint8
 
 const (
-	entry     kind = iota
-	repeated       // an entry whose name has one already: never read by getpwnam(3)
-	compat         // an NIS line, nsswitch.conf(5)
-	comment        //
-	blank          //
-	malformed      //
+	entry    kind = iota
+	repeated      // an entry whose name has one already: never read by getpwnam(3)
+	compat        // an NIS line, nsswitch.conf(5)
+	comment
+	blank
+	malformed
 )
 
 var kindNames = [...]string{"entry", "repeated", "NIS", "comment", "blank", "malformed"}
