@@ -40,6 +40,13 @@
 // group(5), shadow(5), gshadow(5), subuid(5), subgid(5), login.defs(5). Names
 // known to other sources than these files, such as LDAP, are not seen.
 //
+// The order of a layer's making: [Read] the three trees, [Merge], [Reown] the
+// image's tree as it came, then anything of the host's, these files
+// ([Plan.Apply]) among it. The image's /var lies in that tree and is done with
+// it; the host's own /var needs nothing, as its ids win. When the host changes
+// before the layer is booted, the merge is done again with
+// [Tree.Reowned] in the image's place.
+//
 // What always holds: the same trees give the same plan; merging the result
 // with the same image again changes nothing; no passwords are in what is
 // printed; nothing outside a tree is read or written, whatever links it holds.

@@ -10,12 +10,12 @@ import (
 type kind uint8
 
 const (
-	entry     kind = iota
-	repeated       // an entry whose name has one already: never read by getpwnam(3)
-	compat         // an NIS line, nsswitch.conf(5)
-	comment        //
-	blank          //
-	malformed      //
+	entry    kind = iota
+	repeated      // an entry whose name has one already: never read by getpwnam(3)
+	compat        // an NIS line, nsswitch.conf(5)
+	comment
+	blank
+	malformed
 )
 
 var kindNames = [...]string{"entry", "repeated", "NIS", "comment", "blank", "malformed"}
@@ -114,6 +114,14 @@ func parseID(text string) (uint32, bool) {
 
 func formatID(id uint32) string { return strconv.FormatUint(uint64(id), 10) }
 
+// canonical is an id without leading zeros.
+func canonical(id string) string {
+	if text := strings.TrimLeft(id, "0"); text != "" {
+		return text
+	}
+	return "0"
+}
+
 // get is the name's first entry, nil if there is none.
 func (d *database) get(name string) []string {
 	if i, ok := d.byName[name]; ok {
@@ -130,6 +138,17 @@ func (d *database) all() [][]string {
 	for _, l := range d.lines {
 		if l.kind == entry {
 			out = append(out, l.fields)
+		}
+	}
+	return out
+}
+
+// firstNames are the names that getpwuid(3) and getgrgid(3) give to ids.
+func firstNames(d *database) map[string]string {
+	out := make(map[string]string)
+	for _, e := range d.all() {
+		if id := canonical(e[idField]); out[id] == "" {
+			out[id] = e[0]
 		}
 	}
 	return out

@@ -2,7 +2,6 @@ package accounts
 
 import (
 	"fmt"
-	"strings"
 
 	"imgbase/internal/owners"
 )
@@ -232,25 +231,11 @@ func (m *merger) nameOf(side int, file, id string) string {
 	}
 	names, ok := m.names[side][file]
 	if !ok {
-		names = make(map[string]string)
-		for _, e := range m.dbs[side][file].all() {
-			key := canonical(e[idField])
-			if _, ok := names[key]; !ok {
-				names[key] = e[0]
-			}
-		}
+		names = firstNames(m.dbs[side][file])
 		m.names[side][file] = names
 	}
 	if name, ok := names[canonical(id)]; ok {
 		return name
 	}
 	return "#" + canonical(id) // no name starts with it: that would be a comment
-}
-
-// canonical is an id without leading zeros.
-func canonical(id string) string {
-	if text := strings.TrimLeft(id, "0"); text != "" {
-		return text
-	}
-	return "0"
 }

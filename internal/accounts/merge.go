@@ -92,8 +92,7 @@ func (m *merger) mergeUsers() {
 		both: func(e three) []string {
 			out := pad(e.host, 7)
 			m.reportID(e, m.uids)
-			e.merge(out, primaryField, "group", m.primaryGroups(e))
-			if out[primaryField] != field(e.host, primaryField) {
+			if e.merge(out, primaryField, "group", m.primaryGroups(e)) {
 				out[primaryField] = formatID(m.gids.target(idOf(e.image, primaryField)))
 			}
 			for i, what := range []string{"gecos", "home", "shell"} {
@@ -162,12 +161,16 @@ func (m *merger) placeholder(shadowFile string) string {
 }
 
 // primaryGroups are the names of a user's primary group in the three trees.
-// Ids differ between trees; what the group is called does not.
+// Ids differ between trees; what the group is called does not, and groups
+// without a name cannot be told apart.
 func (m *merger) primaryGroups(e three) [3]string {
 	var out [3]string
 	for side, fields := range [3][]string{e.base, e.host, e.image} {
 		if fields != nil {
 			out[side] = m.nameOf(side, group, fields[primaryField])
+			if out[side][0] == '#' {
+				out[side] = "#"
+			}
 		}
 	}
 	return out
@@ -192,18 +195,21 @@ func (e *three) values(i int) [3]string {
 	return [3]string{field(e.base, i), field(e.host, i), field(e.image, i)}
 }
 
-// merge merges one field, out being the host's entry. Value is what is
-// compared, for a reference other than the text.
-func (e *three) merge(out []string, i int, what string, value [3]string) {
+// merge merges one field, out being the host's entry, and reports whether the
+// image's was taken. Value is what is compared, for a reference other than
+// the text.
+func (e *three) merge(out []string, i int, what string, value [3]string) bool {
 	switch {
 	case value[host] == value[image]:
 	case e.base != nil && value[host] == value[base]:
 		out[i] = field(e.image, i)
 		e.changed = append(e.changed, what)
+		return true
 	case e.base != nil && value[image] == value[base]:
 	default:
 		e.conflicts = append(e.conflicts, what)
 	}
+	return false
 }
 
 // mergeList merges a list by element: what one side added is in, what one

@@ -141,6 +141,13 @@ var cases = []struct {
 		gids: ids{6: 60, 8: 80},
 	},
 	{
+		name: "a group that the vendor changed, under the number of the host's",
+		base: [2]string{"f:x:1:2::/:/x\n", "f:x:1:\n"}, host: [2]string{"f:x:1:4::/:/x\n", "f:x:1:\n"}, image: [2]string{"f:x:1:4::/:/x\n", "f:x:4:\n"},
+		passwd: "f:x:1:1::/:/x\n", group: "f:x:1:\n",
+		changes: "update passwd f: group changed by the vendor\nreid group f: the host's id 1 stays; files of the image's 4 are re-owned",
+		gids:    ids{4: 1},
+	},
+	{
 		name: "no ancestor: the host's, as a conflict",
 		host: [2]string{"a:x:5:0:mine:/a:/x\n", ""}, image: [2]string{"a:x:5:0:new:/a:/x\n", ""},
 		passwd:  "a:x:5:0:mine:/a:/x\n",

@@ -7,6 +7,7 @@ import (
 	"imgbase/internal/config"
 	"imgbase/internal/durable"
 	"imgbase/internal/filesystem"
+	"imgbase/internal/hooks"
 	"imgbase/internal/host"
 	"imgbase/internal/image"
 	"imgbase/internal/layout"
@@ -105,6 +106,7 @@ func Rows() []Row {
 		{filesystem.ErrUnknown, 59, "there is no file system where one should be"},
 		{errFormat, 60, "the format is liveimg"},
 		{host.ErrNVR, 63, "call the base what its image says it is"},
+		{hooks.ErrStopped, 64, "see what it printed; an empty file of its name in /etc/imgbased/hooks.d masks it"},
 		{errNoFile, 62, "give the path of an image"},
 
 		{lvm.ErrNoMetadataSpace, 15, "extend the pool's metadata with `lvextend --poolmetadatasize`"},

@@ -18,6 +18,7 @@ import (
 	"imgbase/internal/config"
 	"imgbase/internal/durable"
 	"imgbase/internal/filesystem"
+	"imgbase/internal/hooks"
 	"imgbase/internal/host"
 	"imgbase/internal/host/hosttest"
 	"imgbase/internal/image"
@@ -86,6 +87,7 @@ func codes() map[int][]string {
 		61: texts(config.ErrInvalid),
 		62: {"no such file"},
 		63: texts(host.ErrNVR),
+		64: texts(hooks.ErrStopped),
 	}
 }
 

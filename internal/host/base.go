@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 
+	"imgbase/internal/hooks"
 	"imgbase/internal/image"
 	"imgbase/internal/layout"
 	"imgbase/internal/nvr"
@@ -55,7 +56,13 @@ func (h *Host) PlanBase(ctx context.Context, o BaseOptions) (_ *Change, err erro
 	b.c.journal = h.journal(b.s)
 	b.c.tx = h.transaction(b.s, txn.Record{Verb: "base", Name: b.base.String()})
 	b.c.tx.Steps = steps
-	return b.c, nil
+	if src == nil {
+		return b.c, nil
+	}
+	b.tell = h.teller(b.s, b.c, hooks.Base).about(b.base, layout.Image{})
+	pre, post := told(hooks.Base)
+	b.c.after = append(b.c.after, func(ctx context.Context) error { return b.tell.tell(ctx, post[0], "") })
+	return b.c, b.tell.ask(pre...)
 }
 
 func (h *Host) planBase(ctx context.Context, o BaseOptions) (*build, error) {

@@ -6,6 +6,7 @@ import (
 	"slices"
 
 	"imgbase/internal/boot"
+	"imgbase/internal/hooks"
 	"imgbase/internal/image"
 	"imgbase/internal/layout"
 	"imgbase/internal/lvm"
@@ -30,6 +31,7 @@ type build struct {
 	args    boot.Args         // the machine's, see compose
 	merge   bool              // carry the running /etc into the layer
 	entries map[string]string // id of the boot entry, by kernel version
+	tell    *teller
 }
 
 // device is where the volume of an image appears.
@@ -134,12 +136,19 @@ func (b *build) refitLayer() txn.Step {
 	}
 	return txn.Step{Name: name, Do: func(ctx context.Context) error {
 		return b.h.mounted(ctx, b.device(b.layer), false, func(dir, fstype string) error {
-			if b.merge {
-				if err := b.mergeInto(ctx, dir); err != nil {
-					return err
-				}
+			if !b.merge {
+				return b.h.refit(dir, b.device(b.layer), fstype)
 			}
-			return b.h.refit(dir, b.device(b.layer), fstype)
+			if err := b.tell.tell(ctx, hooks.PreOSUpgraded, dir); err != nil {
+				return err
+			}
+			if err := b.mergeInto(ctx, dir); err != nil {
+				return err
+			}
+			if err := b.h.refit(dir, b.device(b.layer), fstype); err != nil {
+				return err
+			}
+			return b.tell.tell(ctx, hooks.OSUpgraded, dir)
 		})
 	}}
 }
@@ -207,13 +216,19 @@ func (b *build) flip() txn.Step {
 	}
 }
 
-// complete turns the steps into the change's transaction.
-func (b *build) complete(verb string, steps ...txn.Step) {
+// complete turns the steps into the change's transaction, which hooks may stop
+// before its first effect and are told of when it is done.
+func (b *build) complete(verb string, steps ...txn.Step) error {
 	b.c.Verb, b.c.Base, b.c.Layer = verb, b.base.String(), b.layer.String()
 	b.c.journal = b.h.journal(b.s)
 	b.c.tx = b.h.transaction(b.s, txn.Record{Verb: verb, Name: b.layer.String()})
-	b.c.tx.Steps = steps
-	b.c.tx.Flip = b.flip()
+	b.tell = b.h.teller(b.s, b.c, hooks.Mode(verb)).about(b.base, b.layer)
+	pre, post := told(hooks.Mode(verb))
+	b.c.tx.Steps, b.c.tx.Flip = steps, b.flip()
+	for _, event := range post {
+		b.c.after = append(b.c.after, func(ctx context.Context) error { return b.tell.tell(ctx, event, "") })
+	}
+	return b.tell.ask(pre...)
 }
 
 // checkKernels refuses a layer that could not boot, or that /boot has no room

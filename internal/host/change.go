@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 
 	"imgbase/internal/layout"
 	"imgbase/internal/lvm"
@@ -24,16 +25,17 @@ type Change struct {
 	// Notes are what the user should know and need not act upon.
 	Notes []string `json:"notes,omitempty"`
 
+	before  []txn.Step // may refuse, and change nothing
 	tx      txn.Plan
 	journal txn.Journal
-	after   func(ctx context.Context) error
+	after   []func(ctx context.Context) error
 	closers []func() error
 }
 
 // Steps are what Run will do, in order, one line each.
 func (c *Change) Steps() []string {
 	var names []string
-	for _, s := range c.tx.Steps {
+	for _, s := range append(slices.Clone(c.before), c.tx.Steps...) {
 		names = append(names, s.Name)
 	}
 	if c.tx.Flip.Do != nil {
@@ -64,14 +66,19 @@ func (h *Host) Run(ctx context.Context, c *Change) error {
 		h.Log.InfoContext(ctx, s.Name)
 		h.Observe(Event{Step: s.Name})
 	}
+	for _, s := range c.before {
+		observe(s)
+		if err := s.Do(ctx); err != nil {
+			return err
+		}
+	}
 	if err := c.tx.Run(ctx, c.journal, observe); err != nil {
 		return err
 	}
-	if c.after == nil {
-		return nil
-	}
-	if err := c.after(ctx); err != nil {
-		c.note("%v", err)
+	for _, after := range c.after {
+		if err := after(ctx); err != nil {
+			c.note("%v", err)
+		}
 	}
 	return nil
 }

@@ -69,8 +69,7 @@ func (h *Host) PlanInit(ctx context.Context, name, from string) (_ *Change, err 
 	b.noteAll(note)
 	steps := append(b.extendMetadata(extend), b.adoptBase(source), b.snapshotLayer(), b.settleLayer(), b.refitLayer(),
 		b.installKernels(), b.addEntries())
-	b.complete("init", steps...)
-	return b.c, nil
+	return b.c, b.complete("init", steps...)
 }
 
 func (h *Host) initNVR(name string) (nvr.NVR, error) {

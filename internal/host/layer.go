@@ -50,8 +50,7 @@ func (h *Host) PlanLayer(ctx context.Context, name string) (_ *Change, err error
 	b.noteAll(note)
 	steps := append(b.extendMetadata(extend), b.snapshotLayer(), b.settleLayer(), b.refitLayer(),
 		b.installKernels(), b.addEntries())
-	b.complete("layer", steps...)
-	return b.c, nil
+	return b.c, b.complete("layer", steps...)
 }
 
 // parent is what a new layer is made on.

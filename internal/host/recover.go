@@ -7,6 +7,7 @@ import (
 	"slices"
 
 	"imgbase/internal/durable"
+	"imgbase/internal/hooks"
 	"imgbase/internal/layout"
 	"imgbase/internal/txn"
 )
@@ -196,5 +197,5 @@ func (h *Host) PlanDiscard(ctx context.Context, name string) (*Change, error) {
 		Name: "remove " + name,
 		Do:   func(ctx context.Context) error { return h.discard(ctx, s, i) },
 	}}
-	return c, nil
+	return c, h.tellRemoval(s, c, hooks.Recover, []layout.Image{i})
 }

@@ -5,6 +5,7 @@ import (
 	"fmt"
 
 	"imgbase/internal/boot"
+	"imgbase/internal/hooks"
 	"imgbase/internal/layout"
 	"imgbase/internal/txn"
 )
@@ -26,10 +27,10 @@ func (h *Host) PlanRemove(ctx context.Context, name string) (*Change, error) {
 	if base.IsLayer {
 		return nil, fmt.Errorf("%s: %w: it is a layer", name, ErrNoImage)
 	}
-	return h.planRemove(s, base)
+	return h.planRemove(s, base, hooks.Remove)
 }
 
-func (h *Host) planRemove(s *state, base layout.Image) (*Change, error) {
+func (h *Host) planRemove(s *state, base layout.Image, mode hooks.Mode) (*Change, error) {
 	b, err := h.loader(s)
 	if err != nil {
 		return nil, err
@@ -46,7 +47,7 @@ func (h *Host) planRemove(s *state, base layout.Image) (*Change, error) {
 			Do:   func(ctx context.Context) error { return h.discard(ctx, s, i) },
 		})
 	}
-	return c, nil
+	return c, h.tellRemoval(s, c, mode, images)
 }
 
 // unused refuses images that run, boot next, or are mounted.
@@ -102,9 +103,10 @@ func (h *Host) collect(ctx context.Context, c *Change, keep int) error {
 		}
 	}
 	for _, base := range s.layout.Collectable(keep, s.running, protected...) {
-		rm, err := h.planRemove(s, base)
+		rm, err := h.planRemove(s, base, hooks.Update)
 		if err == nil {
 			err = h.Run(ctx, rm)
+			c.Notes = append(c.Notes, rm.Notes...)
 		}
 		if err != nil {
 			c.note("collect: %v", err)

@@ -59,8 +59,10 @@ func (h *Host) PlanUpdate(ctx context.Context, o UpdateOptions) (_ *Change, err 
 	bytes := max(b.s.root.Size, uint64(src.Info().Size)) // BZ 1376042
 	steps := append(b.extendMetadata(extend), b.createBase(bytes), b.writeBase(src), b.sealBase(),
 		b.snapshotLayer(), b.settleLayer(), b.refitLayer(), b.installKernels(), b.addEntries())
-	b.complete("update", steps...)
-	b.c.after = func(ctx context.Context) error { return h.collect(ctx, b.c, o.Keep) }
+	if err := b.complete("update", steps...); err != nil {
+		return nil, err
+	}
+	b.c.after = append(b.c.after, func(ctx context.Context) error { return h.collect(ctx, b.c, o.Keep) })
 	return b.c, nil
 }
 
