@@ -4,7 +4,8 @@
 //
 //	/config/files        paths that are carried over
 //	/config/files.d/*    more of them
-//	/config/rebase.d/*   files that are merged by lines when both sides changed them
+//	/config/rebase.d/*   files that are merged by lines when both sides changed them;
+//	                     carried over as well, wherever they are
 //
 // # Lists
 //

@@ -39,7 +39,7 @@ func TestSelects(t *testing.T) {
 		"the last line decides": {"!/opt/cache\n/opt\n! \t/usr/*/x\n/usr/a", "opt/cache usr/a/x", "usr/b/x usr"},
 		"only taken out":        {"!/opt", "", "opt opt/x"},
 		"characters":            {`/a\*b` + "\n" + `/c\ ` + "\n" + `/\#d` + "\n/#e\n/f!\n" + `/g\\h` + "\n" + `/i\[j` + "\n", `a*b #d #e f! g\h i[j`, `axb c g\\h`},
-		"octal":                 {`/a\052b` + "\n" + `/\377\376` + "\n" + `/x\012y` + "\n" + `/p\134q` + "\n" + `/[\052\135]`, "a*b \xff\xfe p\\q * ]", "axb xy x"},
+		"octal":                 {`/a\052b` + "\n" + `/\377\376` + "\n" + `/x\012y` + "\n" + `/p\134q` + "\n" + `/r\134*` + "\n" + `/[\052\135]`, "a*b \xff\xfe p\\q * ] r\\ r\\s", "axb xy x r* r"},
 		"bytes as they are":     {"/\xff\n/\xc3(*", "\xff \xc3(z", "\xfe"},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -164,6 +164,10 @@ func TestExcept(t *testing.T) {
 		if got := less.Selects(name); got != want {
 			t.Errorf("Selects(%s) = %v; want %v", name, got, want)
 		}
+	}
+	first, second := l.Except("no", "opt"), l.Except("no", "usr")
+	if first.Selects("opt") || !first.Selects("usr/x") || second.Selects("usr/x") || !second.Selects("opt") {
+		t.Error("two lists from one are not apart")
 	}
 	if !l.Selects("opt/data") || !l.Selects("etc/motd") {
 		t.Error("Except() changed its list")

@@ -84,7 +84,7 @@ func combine(base, mine, theirs side) ([]byte, bool) {
 		from := len(base.ids)
 		for _, s := range []side{mine, theirs} {
 			if len(s.changes) > 0 {
-				from = min(from, s.changes[0].first)
+				from = min(from, s.changes[0].from)
 			}
 		}
 		// Changes that overlap or touch each other are looked at as one.

@@ -55,6 +55,8 @@ func TestMerge3(t *testing.T) {
 		"put in beside one like it":      {"a x b", "a x x b", "a x 9 b", conflict},
 		"taken out beside one like it":   {"a x x b", "a x b", "A x x b", conflict},
 		"put in apart from one like it":  {"a x 1 b", "a x x 1 b", "a x 1 B", "a x x 1 B"},
+		"put in beside two like it":      {". }", "b . } }", ". } end", conflict},
+		"sections alike inside":          {"[x] 1 2 3 4 5 [y] 1 2 3 4 5 [z]", "[x] A 2 3 4 B [y] 1 2 3 4 5 [z] E", "[x] 1 2 C 4 5 [y] 1 2 3 4 5 [z]", "[x] A 2 C 4 B [y] 1 2 3 4 5 [z] E"},
 		"large against small, identical": {"a b c d e", "a 1 2 3 e", "a 1 2 3 e E", "a 1 2 3 e E"},
 	} {
 		t.Run(name, func(t *testing.T) {

@@ -8,7 +8,7 @@ packages="
 	mmdebstrap debian-archive-keyring
 	lvm2 thin-provisioning-tools
 	gdisk e2fsprogs xfsprogs squashfs-tools
-	mount tar
+	mount tar rpm
 "
 
 missing=

@@ -27,11 +27,21 @@ const (
 // Image says what an image for an update holds: the golden host's system with
 // its kernel in /boot, as an installer finds it, and what differs. The program
 // under test is not in it unless Files adds it.
+//
+// The golden host's packages are dpkg's. With RPM set they are an rpm-managed
+// system's: the same programs, rpm besides, no database of dpkg's, and in the
+// database of rpm the vendor's package alone. Enterprise Linux 8 and 9 have
+// the database in /var/lib/rpm, 10 and Fedora in /usr/lib/sysimage/rpm, images
+// of the original in /usr/share/rpm. Outside /var, a link in /var/lib/rpm
+// leads there. The database is SQLite everywhere: today's rpm cannot read what
+// EL 8 has.
 type Image struct {
-	NVR   string          // build metadata; "" leaves the image without any
-	Files map[string]File // differences, by absolute path
-	Form  Form            // "" is LiveImg
-	XFS   bool            // the file system is XFS and not ext4
+	NVR    string          // build metadata; "" leaves the image without any
+	Vendor int             // version of the package "vendor", 1 to 3; 0 is none
+	RPM    string          // directory of rpm's database; "" is an image managed by dpkg
+	Files  map[string]File // differences to all that, by absolute path
+	Form   Form            // "" is LiveImg
+	XFS    bool            // the file system is XFS and not ext4
 }
 
 // Build returns the path of the image, <NVR><form>, in the cache.
@@ -53,32 +63,54 @@ func (im Image) build(ctx context.Context) (string, error) {
 	if err != nil {
 		return "", err
 	}
-	files, err := im.differences(tree)
+	differences, err := im.differences(tree)
 	if err != nil {
 		return "", err
 	}
-	// The packing is part of the key: an image is what this file makes.
-	source, err := imageSource.ReadFile("image.go")
+	// The making is part of the key: an image is what these files make.
+	files := []string{"image.go"}
+	if im.managed() {
+		files = append(files, "vendor.go", "package.go")
+	}
+	source, err := sourceText(files...)
 	if err != nil {
 		return "", err
 	}
-	name, err := key("image", filepath.Base(tree), im, string(source))
+	name, err := key("image", filepath.Base(tree), im, source)
 	if err != nil {
 		return "", err
 	}
 	file := im.NVR + string(im.Form)
 	dir, err := cached(ctx, name, func(ctx context.Context, dir string) error {
-		return overlay(ctx, tree, dir, files, func(root string) error {
+		return overlay(ctx, tree, dir, nil, func(root string) error {
+			if err := im.manage(ctx, root); err != nil {
+				return err
+			}
+			if err := apply(root, differences); err != nil {
+				return err
+			}
 			return im.pack(ctx, root, filepath.Join(dir, file))
 		})
 	})
 	return filepath.Join(dir, file), err
 }
 
-// imageSource is this file.
+// imageSource is what makes images and packages.
 //
-//go:embed image.go
+//go:embed image.go vendor.go package.go
 var imageSource embed.FS
+
+func sourceText(names ...string) (string, error) {
+	var all strings.Builder
+	for _, name := range names {
+		text, err := imageSource.ReadFile(name)
+		if err != nil {
+			return "", err
+		}
+		all.Write(text)
+	}
+	return all.String(), nil
+}
 
 // versionLine is the line of os-release(5) that tells images apart.
 var versionLine = regexp.MustCompile(`(?m)^(PRETTY_NAME|VERSION)=.*$`)

@@ -52,6 +52,7 @@ import (
 var programs = [...]string{
 	"qemu-system-x86_64", "qemu-img", "mmdebstrap", "sgdisk", "losetup", "lvm",
 	"thin_restore", "thin_check", "mkfs.ext4", "mkfs.xfs", "mksquashfs", "tar",
+	"rpmbuild", "dpkg-deb",
 }
 
 // Require skips the test, saying why, when this machine cannot run the lab.
