@@ -137,7 +137,7 @@ func (b *build) refitLayer() txn.Step {
 	return txn.Step{Name: name, Do: func(ctx context.Context) error {
 		return b.h.mounted(ctx, b.device(b.layer), false, func(dir, fstype string) error {
 			if !b.merge {
-				return b.h.refit(dir, b.device(b.layer), fstype)
+				return b.refit(ctx, dir, fstype)
 			}
 			if err := b.tell.tell(ctx, hooks.PreOSUpgraded, dir); err != nil {
 				return err
@@ -145,12 +145,33 @@ func (b *build) refitLayer() txn.Step {
 			if err := b.mergeInto(ctx, dir); err != nil {
 				return err
 			}
-			if err := b.h.refit(dir, b.device(b.layer), fstype); err != nil {
+			if err := b.refit(ctx, dir, fstype); err != nil {
 				return err
 			}
 			return b.tell.tell(ctx, hooks.OSUpgraded, dir)
 		})
 	}}
+}
+
+func (b *build) refit(ctx context.Context, dir, fstype string) error {
+	if err := b.h.refit(ctx, dir, b.device(b.layer), fstype, !b.merge || b.s.adopted(b.base)); err != nil {
+		return err
+	}
+	if !b.merge {
+		return nil
+	}
+	return writeIn(dir, firstBoot, nil, 0o644)
+}
+
+// syncPoint keeps the running layer as it is before it is merged, so that what
+// its administrator changes from now on can be told.
+func (b *build) syncPoint() txn.Step {
+	return txn.Step{
+		Name: "keep " + b.s.running.String() + " as it is",
+		Do: func(ctx context.Context) error {
+			return b.h.keep(ctx, b.s.vg.Name, b.s.running.String(), b.layer.String()+suffixSync)
+		},
+	}
 }
 
 // mergeInto computes the merge anew, so that what the administrator did since

@@ -141,8 +141,10 @@ func (h *Host) discard(ctx context.Context, s *state, images ...layout.Image) er
 	}
 	var names []string
 	for _, i := range images {
-		if _, ok := report.LV(s.vg.Name, i.String()); ok {
-			names = append(names, i.String())
+		for _, name := range append(companions(i), i.String()) {
+			if _, ok := report.LV(s.vg.Name, name); ok {
+				names = append(names, name)
+			}
 		}
 	}
 	return h.lvm.Remove(ctx, s.vg.Name, names...)

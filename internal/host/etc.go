@@ -8,7 +8,6 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
-	"slices"
 	"strings"
 
 	"imgbase/internal/accounts"
@@ -60,23 +59,25 @@ type merger struct {
 	base, theirs string
 	accounts     accounts.Plan
 	rules        persist.Rules // what /etc and the other trees have in common
+	etc          persist.Rules // the exceptions of /etc
 	lists        carry.Lists
 }
 
 // newMerger reads what decides a merge: accounts and the administrator's
-// lists.
-func (h *Host) newMerger(s *state, base, theirs string) (*merger, error) {
-	m := &merger{h: h, base: base, theirs: theirs}
-	m.rules.Adopted = s.adopted(s.running.Base())
+// lists. Adopted says that base proves nothing.
+func (h *Host) newMerger(s *state, base, theirs string, adopted bool) (*merger, error) {
+	m := &merger{h: h, base: base, theirs: theirs, etc: persist.DefaultRules()}
+	m.rules = persist.Rules{Adopted: adopted, Merge: carry.Merge3}
+	m.etc.Drop = append(m.etc.Drop, accountFiles[:]...)
+	if own, err := os.ReadFile(h.path(profilePath)); err == nil && bytes.Equal(own, profile) {
+		m.etc.Drop = append(m.etc.Drop, strings.TrimPrefix(profilePath, "etc/")) // ours, and refit puts it into every layer
+	}
 	if err := m.mergeAccounts(); err != nil {
 		return nil, fmt.Errorf("accounts: %w", err)
 	}
 	var err error
-	if m.lists, err = h.chosen(s.mounts); err != nil {
-		return nil, err
-	}
-	m.rules.Merge = carry.Merge3
-	return m, nil
+	m.lists, err = h.chosen(s.mounts)
+	return m, err
 }
 
 // mergeAccounts decides the ids of the new layer, and finds those by which
@@ -151,13 +152,9 @@ func (m *merger) compare(theirs owners.Map) (c Carried, err error) {
 }
 
 func (m *merger) compareEtc(theirs owners.Map) (persist.Plan, error) {
-	rules, special := m.rules, persist.DefaultRules()
-	rules.Theirs, rules.Carry = theirs, special.Carry
-	rules.Drop = slices.Concat(special.Drop, accountFiles[:])
+	rules := m.rules
+	rules.Theirs, rules.Carry, rules.Drop = theirs, m.etc.Carry, m.etc.Drop
 	rules.Rebase = func(rel string) bool { return m.lists.Rebase.Selects("etc/" + rel) }
-	if own, err := os.ReadFile(m.h.path(profilePath)); err == nil && bytes.Equal(own, profile) {
-		rules.Drop = append(rules.Drop, strings.TrimPrefix(profilePath, "etc/")) // ours, and refit puts it into every layer
-	}
 	if rules.Adopted {
 		pristine, err := rootfs.Pristine(m.h.Root)
 		if err != nil && !errors.Is(err, fs.ErrNotExist) {
@@ -170,20 +167,25 @@ func (m *merger) compareEtc(theirs owners.Map) (persist.Plan, error) {
 
 // preview plans the merge into an image that is only looked at.
 func (h *Host) preview(s *state, base, theirs string) (Carried, error) {
-	m, err := h.newMerger(s, base, theirs)
+	m, err := h.newMerger(s, base, theirs, s.adopted(s.running.Base()))
 	if err != nil {
 		return Carried{}, err
 	}
 	return m.compare(m.accounts.Owners)
 }
 
-// merge merges into the new layer mounted at dir, which is as its base. First
-// its files get the host's ids, for what is carried has them already.
-func (h *Host) merge(ctx context.Context, s *state, base, dir string) (c Carried, err error) {
-	m, err := h.newMerger(s, base, dir)
+// merge merges into the new layer mounted at dir, which is as its base.
+func (h *Host) merge(ctx context.Context, s *state, base, dir string) (Carried, error) {
+	m, err := h.newMerger(s, base, dir, s.adopted(s.running.Base()))
 	if err != nil {
-		return c, err
+		return Carried{}, err
 	}
+	return m.apply(ctx, dir)
+}
+
+// apply carries the merge out in the layer mounted at dir. First its files get
+// the host's ids, for what is carried has them already.
+func (m *merger) apply(ctx context.Context, dir string) (c Carried, err error) {
 	root, err := os.OpenRoot(dir)
 	if err != nil {
 		return c, err

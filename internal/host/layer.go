@@ -48,8 +48,11 @@ func (h *Host) PlanLayer(ctx context.Context, name string) (_ *Change, err error
 		return nil, err
 	}
 	b.noteAll(note)
-	steps := append(b.extendMetadata(extend), b.snapshotLayer(), b.settleLayer(), b.refitLayer(),
-		b.installKernels(), b.addEntries())
+	steps := append(b.extendMetadata(extend), b.snapshotLayer(), b.settleLayer())
+	if b.merge {
+		steps = append(steps, b.syncPoint())
+	}
+	steps = append(steps, b.refitLayer(), b.installKernels(), b.addEntries())
 	return b.c, b.complete("layer", steps...)
 }
 

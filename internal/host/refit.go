@@ -1,6 +1,7 @@
 package host
 
 import (
+	"context"
 	_ "embed"
 	"errors"
 	"fmt"
@@ -17,15 +18,19 @@ import (
 // is enough: it carries the unit.
 const (
 	programPath = "usr/sbin/imgbase"
-	unitPath    = "usr/lib/systemd/system/imgbase-recover.service"
-	unitWanted  = "usr/lib/systemd/system/multi-user.target.wants/imgbase-recover.service"
+	unitPath    = "usr/lib/systemd/system/imgbase-setup.service"
+	unitWanted  = "usr/lib/systemd/system/sysinit.target.wants/imgbase-setup.service"
 )
 
-//go:embed units/imgbase-recover.service
-var recoverUnit []byte
+//go:embed units/imgbase-setup.service
+var setupUnit []byte
 
-// refit makes the tree mounted at dir boot as a layer on the device.
-func (h *Host) refit(dir, device, fstype string) error {
+// refit makes the tree mounted at dir boot as a layer on the device. It is a
+// copy of the system that runs, or an image's.
+func (h *Host) refit(ctx context.Context, dir, device, fstype string, ofRunning bool) error {
+	if err := h.settleDatabases(ctx, dir, ofRunning); err != nil {
+		return err
+	}
 	if err := h.refitFstab(dir, device, fstype); err != nil {
 		return err
 	}
@@ -80,14 +85,14 @@ func (h *Host) installSelf(dir string) error {
 	if has, err := within(dir, unitPath); has || err != nil {
 		return err
 	}
-	if err := writeIn(dir, unitPath, recoverUnit, 0o644); err != nil {
+	if err := writeIn(dir, unitPath, setupUnit, 0o644); err != nil {
 		return err
 	}
 	link, err := placeIn(dir, unitWanted)
 	if err != nil {
 		return err
 	}
-	return os.Symlink("../imgbase-recover.service", link)
+	return os.Symlink("../imgbase-setup.service", link)
 }
 
 // within says whether the tree has the file, wherever links inside it lead.

@@ -58,7 +58,7 @@ func (h *Host) PlanUpdate(ctx context.Context, o UpdateOptions) (_ *Change, err 
 	b.noteAll(note)
 	bytes := max(b.s.root.Size, uint64(src.Info().Size)) // BZ 1376042
 	steps := append(b.extendMetadata(extend), b.createBase(bytes), b.writeBase(src), b.sealBase(),
-		b.snapshotLayer(), b.settleLayer(), b.refitLayer(), b.installKernels(), b.addEntries())
+		b.snapshotLayer(), b.settleLayer(), b.syncPoint(), b.refitLayer(), b.installKernels(), b.addEntries())
 	if err := b.complete("update", steps...); err != nil {
 		return nil, err
 	}

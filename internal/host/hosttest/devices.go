@@ -123,7 +123,13 @@ type mounted struct {
 	dev, name string
 }
 
-func (m *mounted) Dir() string { return m.h.LVM.Dir(VG, m.name) }
+// Dir is the running layer without what is mounted over it, when it is that.
+func (m *mounted) Dir() string {
+	if m.name == m.h.root {
+		return m.h.Root() + ".under"
+	}
+	return m.h.LVM.Dir(VG, m.name)
+}
 
 func (m *mounted) Close() error {
 	if m.h.Power.off || !m.h.open[m.dev] {

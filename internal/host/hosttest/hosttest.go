@@ -105,6 +105,7 @@ func (h *Host) Boot() {
 	if name != h.root {
 		old := h.Root()
 		h.root = name
+		h.under()
 		for _, dir := range shared {
 			must(h.T, os.RemoveAll(filepath.Join(h.Root(), dir)))
 			must(h.T, os.Rename(filepath.Join(old, dir), filepath.Join(h.Root(), dir)))
@@ -114,6 +115,17 @@ func (h *Host) Boot() {
 	h.LVM.SetOpen(VG, h.root, true)
 	h.LVM.SetOpen(VG, "var", true)
 	h.mountTable()
+}
+
+// under moves the running layer's own /var to where it can be seen although the
+// shared one is mounted over it.
+func (h *Host) under() {
+	h.T.Helper()
+	dir := h.Root() + ".under"
+	must(h.T, os.MkdirAll(dir, 0o755))
+	if _, err := os.Stat(dir + "/var"); os.IsNotExist(err) {
+		must(h.T, os.Rename(filepath.Join(h.Root(), "var"), dir+"/var"))
+	}
 }
 
 // bootDefault is the volume that GRUB would boot now.
