@@ -114,7 +114,7 @@ it and leaves the running one alone; a rollback boots the layer before.`,
 	f.String("stream", "Image", "accepted for old scripts")
 	hide(f, "experimental", "stream")
 	cmd.AddCommand(a.layoutCommand(), a.baseCommand(), a.layerCommand(), a.wCommand(), a.updateCommand(),
-		a.rollbackCommand(), a.bootCommand(), a.recoverCommand(), a.statusCommand(), a.serviceCommand())
+		a.rollbackCommand(), a.bootCommand(), a.recoverCommand(), a.statusCommand(), a.serviceCommand(), a.pkgCommand())
 	cmd.SetHelpCommand(helpCommand())
 	for _, c := range cmd.Commands() {
 		onlyOnce(c.Flags())

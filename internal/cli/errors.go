@@ -106,6 +106,7 @@ func Rows() []Row {
 		{filesystem.ErrUnknown, 59, "there is no file system where one should be"},
 		{errFormat, 60, "the format is liveimg"},
 		{host.ErrNVR, 63, "call the base what its image says it is"},
+		{host.ErrPackages, 65, "remove it with `imgbase pkg --forget`, or leave it out with `imgbase update --skip-packages`"},
 		{hooks.ErrStopped, 64, "see what it printed; an empty file of its name in /etc/imgbased/hooks.d masks it"},
 		{errNoFile, 62, "give the path of an image"},
 

@@ -88,6 +88,7 @@ func codes() map[int][]string {
 		62: {"no such file"},
 		63: texts(host.ErrNVR),
 		64: texts(hooks.ErrStopped),
+		65: texts(host.ErrPackages),
 	}
 }
 

@@ -235,6 +235,7 @@ func present(file string) error {
 type updateFlags struct {
 	format  string
 	product bool
+	skip    bool
 }
 
 func (a *app) updateCommand() *cobra.Command {
@@ -260,6 +261,7 @@ afterwards, as images_to_keep in imgbased.conf says.`,
 		RunE: func(cmd *cobra.Command, args []string) error { return a.update(cmd, o, args[0]) },
 	}
 	cmd.Flags().StringVar(&o.format, "format", "liveimg", "`format` of FILE")
+	cmd.Flags().BoolVar(&o.skip, "skip-packages", false, "leave out packages you added that cannot be installed")
 	cmd.Flags().BoolVar(&o.product, "allow-product-change", false, "the image may be of another product")
 	return cmd
 }
@@ -279,6 +281,6 @@ func (a *app) update(cmd *cobra.Command, o updateFlags, file string) error {
 	}
 	ctx := cmd.Context()
 	return a.change(ctx, func(h *host.Host) (*host.Change, error) {
-		return h.PlanUpdate(ctx, host.UpdateOptions{Image: file, AllowProductChange: o.product, Keep: a.conf.ImagesToKeep})
+		return h.PlanUpdate(ctx, host.UpdateOptions{Image: file, AllowProductChange: o.product, SkipPackages: o.skip, Keep: a.conf.ImagesToKeep})
 	})
 }

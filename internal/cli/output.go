@@ -73,6 +73,9 @@ func (a *app) printPlan(c *host.Change) error {
 		printAll(&text, "  /: ", c.Carried.Trees.Changes)
 		printAll(&text, "note: ", c.Carried.Notes)
 	}
+	if c.Packages != nil {
+		printAll(&text, "  package: ", c.Packages.Changes)
+	}
 	for _, n := range c.Notes {
 		fmt.Fprintf(&text, "note: %s\n", n)
 	}
@@ -88,6 +91,9 @@ func (a *app) report(c *host.Change) error {
 	a.bar.clear()
 	if c.Carried != nil {
 		a.reportCarried(*c.Carried)
+	}
+	if c.Packages != nil {
+		fmt.Fprintf(a.Stderr, "packages: %s\n", c.Packages)
 	}
 	for _, r := range c.Removed {
 		fmt.Fprintf(a.Stderr, "removed %s\n", r)

@@ -32,6 +32,10 @@ type build struct {
 	merge   bool              // carry the running /etc into the layer
 	entries map[string]string // id of the boot entry, by kernel version
 	tell    *teller
+	// added are kernels that packages brought into the layer.
+	added []rootfs.Kernel
+	// skipPackages leaves packages out that cannot be installed.
+	skipPackages bool
 }
 
 // device is where the volume of an image appears.
@@ -145,6 +149,9 @@ func (b *build) refitLayer() txn.Step {
 			if err := b.mergeInto(ctx, dir); err != nil {
 				return err
 			}
+			if err := b.installPackages(ctx, dir); err != nil {
+				return err
+			}
 			if err := b.refit(ctx, dir, fstype); err != nil {
 				return err
 			}
@@ -207,7 +214,7 @@ func (b *build) addEntries() txn.Step {
 		Name: "add boot entries for " + b.layer.String(),
 		Do: func(ctx context.Context) error {
 			b.entries = map[string]string{}
-			for _, k := range b.kernels {
+			for _, k := range append(slices.Clone(b.kernels), b.added...) {
 				e, err := b.b.Add(ctx, boot.EntrySpec{
 					Layer: b.layer.String(), KVer: k.Version, Title: b.layer.String(),
 					Linux: k.Image, Initrds: []string{k.Initrd},

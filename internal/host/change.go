@@ -8,6 +8,7 @@ import (
 
 	"imgbase/internal/layout"
 	"imgbase/internal/lvm"
+	"imgbase/internal/packages"
 	"imgbase/internal/txn"
 )
 
@@ -20,6 +21,9 @@ type Change struct {
 	// Carried is what comes from the running system into the new layer; nil
 	// when that stays as what it is made of.
 	Carried *Carried `json:"carried,omitempty"`
+	// Packages is what becomes of the packages that the administrator added;
+	// nil when there are none.
+	Packages *packages.Plan `json:"packages,omitempty"`
 	// Removed are the bases that were collected afterwards.
 	Removed []string `json:"removed,omitempty"`
 	// Notes are what the user should know and need not act upon.

@@ -27,5 +27,6 @@ var (
 	ErrSame           = errors.New("nothing to change")
 	ErrSize           = errors.New("size does not fit")
 	ErrNoDefault      = errors.New("no boot entry is the default")
+	ErrPackages       = errors.New("a package that was added cannot be installed")
 	ErrEmptyBase      = errors.New("base holds no system")
 )

@@ -1,7 +1,6 @@
 package host
 
 import (
-	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -69,9 +68,7 @@ func (h *Host) newMerger(s *state, base, theirs string, adopted bool) (*merger, 
 	m := &merger{h: h, base: base, theirs: theirs, etc: persist.DefaultRules()}
 	m.rules = persist.Rules{Adopted: adopted, Merge: carry.Merge3}
 	m.etc.Drop = append(m.etc.Drop, accountFiles[:]...)
-	if own, err := os.ReadFile(h.path(profilePath)); err == nil && bytes.Equal(own, profile) {
-		m.etc.Drop = append(m.etc.Drop, strings.TrimPrefix(profilePath, "etc/")) // ours, and refit puts it into every layer
-	}
+	m.etc.Drop = append(m.etc.Drop, h.carriedByUs()...)
 	if err := m.mergeAccounts(); err != nil {
 		return nil, fmt.Errorf("accounts: %w", err)
 	}

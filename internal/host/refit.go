@@ -37,6 +37,9 @@ func (h *Host) refit(ctx context.Context, dir, device, fstype string, ofRunning 
 	if err := installProfile(dir); err != nil {
 		return err
 	}
+	if err := installRecorders(dir); err != nil {
+		return err
+	}
 	return h.installSelf(dir)
 }
 

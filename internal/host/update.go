@@ -14,6 +14,7 @@ import (
 type UpdateOptions struct {
 	Image              string // path of the image
 	AllowProductChange bool   // the image may be of another product
+	SkipPackages       bool   // leave out added packages that cannot be installed
 	Keep               int    // bases to keep, see [layout.Layout.Collectable]
 }
 
@@ -62,7 +63,8 @@ func (h *Host) PlanUpdate(ctx context.Context, o UpdateOptions) (_ *Change, err 
 	if err := b.complete("update", steps...); err != nil {
 		return nil, err
 	}
-	b.c.after = append(b.c.after, func(ctx context.Context) error { return h.collect(ctx, b.c, o.Keep) })
+	b.skipPackages = o.SkipPackages
+	b.c.after = append(b.c.after, b.dropStale, func(ctx context.Context) error { return h.collect(ctx, b.c, o.Keep) })
 	return b.c, nil
 }
 
@@ -133,6 +135,10 @@ func (h *Host) checkMachine(root string) error {
 // preview computes the merge that a dry run shows. What is wrong with the
 // trees shows here, before the first effect.
 func (b *build) preview(ctx context.Context, theirs string) error {
+	var err error
+	if b.c.Packages, err = b.h.planPackages(ctx, theirs); err != nil {
+		return err
+	}
 	return b.h.ancestor(ctx, b.s, func(base string) error {
 		carried, err := b.h.preview(b.s, base, theirs)
 		b.c.Carried = &carried
