@@ -62,6 +62,9 @@ func (a *app) start(ctx context.Context, h *host.Host) (err error) {
 	if cerr := lock.Close(); err == nil {
 		err = cerr
 	}
+	if merr := h.Announce(); merr != nil {
+		a.log.WarnContext(ctx, merr.Error())
+	}
 	if err != nil || done == nil {
 		return err
 	}

@@ -62,6 +62,7 @@ func statusText(s host.Status) string {
 	left(&text, "bases without a layer", s.Leftover.Bases)
 	left(&text, "boot entries without a layer", s.Leftover.Entries)
 	left(&text, "data volumes that are not mounted", s.Leftover.Volumes)
+	left(&text, "conflicts, the vendor's version beside", s.Conflicts)
 	for _, warning := range s.Warnings {
 		fmt.Fprintf(&text, "warning: %s\n", warning)
 	}

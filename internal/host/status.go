@@ -19,7 +19,10 @@ type Status struct {
 	Images   []Image     `json:"images"`
 	Pool     *PoolStatus `json:"pool,omitempty"`
 	Leftover Leftovers   `json:"leftovers"`
-	Warnings []string    `json:"warnings,omitempty"`
+	// Conflicts are the vendor's versions that lie beside the administrator's
+	// in /etc, until somebody looks at them and deletes them.
+	Conflicts []string `json:"conflicts,omitempty"`
+	Warnings  []string `json:"warnings,omitempty"`
 }
 
 // Image is a base or a layer.
@@ -68,6 +71,9 @@ func (h *Host) Status(ctx context.Context) (Status, error) {
 		st.Pool = poolStatus(pool)
 	}
 	st.Leftover = h.leftovers(s, v)
+	if st.Conflicts, err = h.Conflicts(); err != nil {
+		st.Warnings = append(st.Warnings, err.Error())
+	}
 	for _, e := range v.menu.Unreadable {
 		st.Warnings = append(st.Warnings, e.Error())
 	}

@@ -84,6 +84,9 @@ func (c Change) MarshalJSON() ([]byte, error) {
 	}{escape(c.Path), c.Op, c.Why, c.Conflict, escape(c.Beside)})
 }
 
+// Escape is a path as the changes print it: what is not printable as \\ooo.
+func Escape(path string) string { return escape(path) }
+
 // escape writes backslashes and all that is not printable UTF-8 as \ooo, the
 // way proc(5) writes paths. It loses nothing.
 func escape(name string) string {
