@@ -67,10 +67,24 @@ func isolate() error {
 	if err := os.Setenv(marker, ns); err != nil {
 		return err
 	}
-	// By its name, not as /proc/self/exe, which is what ps would show.
-	self, err := os.Executable()
+	return fmt.Errorf("start anew: %w", unix.Exec(program(), os.Args, os.Environ()))
+}
+
+// program is this program's file, by its name if that leads to it: what ps
+// shows is the last component, and "exe" tells nobody anything.
+func program() string {
+	const self = "/proc/self/exe"
+	name, err := os.Executable()
 	if err != nil {
-		return fmt.Errorf("start anew: %w", err)
+		return self
 	}
-	return fmt.Errorf("start anew: %w", unix.Exec(self, os.Args, os.Environ()))
+	named, err := os.Stat(name)
+	if err != nil {
+		return self // deleted, or outside of where we are chrooted
+	}
+	running, err := os.Stat(self)
+	if err != nil || !os.SameFile(named, running) {
+		return self
+	}
+	return name
 }

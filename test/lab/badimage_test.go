@@ -105,7 +105,7 @@ func TestRefusedImage(t *testing.T) {
 		refusal{"imgbase update " + at + "nothing.img", 55}, refusal{"imgbase update " + at + "product.img", 53},
 		refusal{"imgbase update " + at + "kernelless.img", 41},
 		refusal{"imgbase base --add lab-2.0-1 --size 1G " + at + "arm.img", 52}, refusal{"imgbase base --add lab-2.0-1 --size 32M " + at + "whole.img", 39},
-		refusal{"imgbase base --add lab-2.1-1 --size 1G " + at + "whole.img", 53},
+		refusal{"imgbase base --add lab-2.1-1 --size 1G " + at + "whole.img", 63},
 	)
 
 	// All but 40 MiB of /boot is full, and the image has a kernel of its own.

@@ -77,7 +77,7 @@ func TestRefusedHost(t *testing.T) {
 		refusal{apart("mount -t tmpfs tmpfs /usr/share/imgbase/build/meta; " + init), 20},
 		refusal{init + "--from /dev/vda1", 10},
 		refusal{init + "--from " + lab.VG + "/plain", 11},
-		refusal{init + "--from theirs/lab-9.0-1", 10},
+		refusal{init + "--from theirs/lab-9.0-1", 14},
 	)
 	refused(t, vm, before,
 		refusal{init + "lab", 32}, refusal{init + "lab-1.0", 32}, refusal{init + "' lab-1.0-1'", 32},

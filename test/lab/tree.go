@@ -89,6 +89,9 @@ func treeFiles() map[string]File {
 		"/etc/systemd/system-generators/systemd-getty-generator":    {Link: "/dev/null"},
 		"/etc/systemd/system/getty.target.wants/getty@tty1.service": {Removed: true},
 		"/etc/machine-id": {Text: ""},
+		// Under emulation on a busy computer 90 s for a disk to appear were too
+		// few once in some hundred boots.
+		"/etc/systemd/system.conf.d/lab.conf": {Text: "[Manager]\nDefaultDeviceTimeoutSec=15min\nDefaultTimeoutStartSec=15min\n"},
 	}
 	for _, unit := range masked {
 		files["/etc/systemd/system/"+unit] = File{Link: "/dev/null"}
