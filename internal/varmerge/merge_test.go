@@ -277,6 +277,14 @@ func TestMerge(t *testing.T) {
 			[]string{"add b"},
 		},
 		{
+			"what lies beside is a file by itself",
+			classes{"a": noreplace},
+			files{"a": text("1"), "b": text("").same("a"), "c": text("").same("a")},
+			files{"a": text("2")},
+			files{"a.imgnew": text("1"), "b": text("1"), "c": text("1").same("b")},
+			[]string{"beside! a a.imgnew", "add b", "add c"},
+		},
+		{
 			"hard link to what has another mode", nil,
 			files{"a": text("1"), "b": text("").same("a")},
 			files{"a": text("1").mode(0o600)},
