@@ -13,6 +13,7 @@ import (
 	"imgbase/internal/layout"
 	"imgbase/internal/lvm"
 	"imgbase/internal/nvr"
+	"imgbase/internal/packages"
 	"imgbase/internal/rootfs"
 	"imgbase/internal/run"
 	"imgbase/internal/txn"
@@ -107,8 +108,9 @@ func Rows() []Row {
 		{errFormat, 60, "the format is liveimg"},
 		{host.ErrNVR, 63, "call the base what its image says it is"},
 		{host.ErrPackages, 65, "remove it with `imgbase pkg --forget`, or leave it out with `imgbase update --skip-packages`"},
+		{packages.ErrNotPackage, 66, "give a file that rpm or dpkg can install"},
 		{hooks.ErrStopped, 64, "see what it printed; an empty file of its name in /etc/imgbased/hooks.d masks it"},
-		{errNoFile, 62, "give the path of an image"},
+		{errNoFile, 62, "give the path of a file that is there"},
 
 		{lvm.ErrNoMetadataSpace, 15, "extend the pool's metadata with `lvextend --poolmetadatasize`"},
 		{lvm.ErrNoSpace, 15, "extend the pool with `lvextend`, or remove a base"},

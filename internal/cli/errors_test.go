@@ -25,6 +25,7 @@ import (
 	"imgbase/internal/layout"
 	"imgbase/internal/lvm"
 	"imgbase/internal/nvr"
+	"imgbase/internal/packages"
 	"imgbase/internal/rootfs"
 	"imgbase/internal/run"
 	"imgbase/internal/txn"
@@ -89,6 +90,7 @@ func codes() map[int][]string {
 		63: texts(host.ErrNVR),
 		64: texts(hooks.ErrStopped),
 		65: texts(host.ErrPackages),
+		66: texts(packages.ErrNotPackage),
 	}
 }
 

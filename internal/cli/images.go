@@ -101,7 +101,7 @@ func (a *app) baseAdd(cmd *cobra.Command, o baseFlags, args []string) error {
 	if i, err := layout.Parse(options.NVR); err == nil && i.IsLayer {
 		return fmt.Errorf("%s: %w: it is a layer's name", options.NVR, nvr.ErrMalformed)
 	}
-	if err := present(options.Image); options.Image != "" && err != nil {
+	if err := present("image", options.Image); options.Image != "" && err != nil {
 		return err
 	}
 	return a.change(cmd.Context(), func(h *host.Host) (*host.Change, error) {
@@ -219,15 +219,15 @@ func (a *app) wCommand() *cobra.Command {
 	}
 }
 
-// present says whether an image's file is there, before anything else is
-// looked at or settled.
-func present(file string) error {
+// present says whether a file is there, before anything else is looked at or
+// settled; what is what it should be.
+func present(what, file string) error {
 	_, err := os.Stat(file)
 	switch cause := (*fs.PathError)(nil); {
 	case errors.Is(err, fs.ErrNotExist):
-		return fmt.Errorf("image %s: %w", file, errNoFile)
+		return fmt.Errorf("%s %s: %w", what, file, errNoFile)
 	case errors.As(err, &cause):
-		return fmt.Errorf("image %s: %w", file, cause.Err)
+		return fmt.Errorf("%s %s: %w", what, file, cause.Err)
 	}
 	return err
 }
@@ -276,7 +276,7 @@ func (a *app) update(cmd *cobra.Command, o updateFlags, file string) error {
 	for _, w := range a.confWarnings {
 		fmt.Fprintf(a.Stderr, "note: %s\n", w)
 	}
-	if err := present(file); err != nil {
+	if err := present("image", file); err != nil {
 		return err
 	}
 	ctx := cmd.Context()

@@ -73,6 +73,9 @@ func (a *app) pkg(cmd *cobra.Command, o pkgFlags, args []string) error {
 // persist keeps package files, until one that it cannot keep.
 func (a *app) persist(ctx context.Context, store packages.Store, files []string) (all []packages.Kept, err error) {
 	for _, file := range files {
+		if err := present("package", file); err != nil {
+			return all, err
+		}
 		kept, ok, err := store.Keep(ctx, file)
 		if err != nil {
 			return all, err

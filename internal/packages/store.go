@@ -62,6 +62,9 @@ func (s Store) Keep(ctx context.Context, path string) (Kept, bool, error) {
 	return k, ok, nil
 }
 
+// ErrNotPackage is a file that is no package that can be kept.
+var ErrNotPackage = errors.New("neither an rpm nor a Debian package")
+
 // cause leaves out a path that the caller names already.
 func cause(err error, path string) error {
 	if e, ok := errors.AsType[*fs.PathError](err); ok && e.Path == path {
@@ -76,7 +79,7 @@ func (s Store) keep(ctx context.Context, path string) (Kept, bool, error) {
 		return Kept{}, false, err
 	}
 	if !info.Mode().IsRegular() {
-		return Kept{}, false, errors.New("not a regular file")
+		return Kept{}, false, fmt.Errorf("%w: not a regular file", ErrNotPackage)
 	}
 	f, err := os.Open(path)
 	if err != nil {
@@ -130,7 +133,7 @@ func digest(f *os.File) (sum [sha256.Size]byte, err error) {
 func (s Store) identify(ctx context.Context, f *os.File) (Package, error) {
 	var magic [8]byte
 	if _, err := io.ReadFull(f, magic[:]); err != nil {
-		return Package{}, errors.New("neither an rpm nor a Debian package")
+		return Package{}, ErrNotPackage
 	}
 	switch {
 	case bytes.HasPrefix(magic[:], []byte("\xed\xab\xee\xdb")):
@@ -138,7 +141,7 @@ func (s Store) identify(ctx context.Context, f *os.File) (Package, error) {
 	case string(magic[:]) == "!<arch>\n":
 		return s.identifyDeb(ctx, f)
 	}
-	return Package{}, errors.New("neither an rpm nor a Debian package")
+	return Package{}, ErrNotPackage
 }
 
 func (s Store) identifyRPM(ctx context.Context, f *os.File) (Package, error) {
@@ -152,7 +155,7 @@ func (s Store) identifyRPM(ctx context.Context, f *os.File) (Package, error) {
 	}
 	all, err := ParseRPMs(out)
 	if err == nil && len(all) != 1 {
-		err = errors.New("rpm sees no package in it")
+		err = fmt.Errorf("%w: rpm sees none in it", ErrNotPackage)
 	}
 	if err != nil {
 		return Package{}, err
@@ -171,7 +174,7 @@ func (s Store) identifyDeb(ctx context.Context, f *os.File) (Package, error) {
 	var all []Package
 	err = ParseStatus(bytes.NewReader(out), func(st Stanza) { all = append(all, st.Package) })
 	if err == nil && len(all) != 1 {
-		err = errors.New("dpkg-deb sees no package in it")
+		err = fmt.Errorf("%w: dpkg-deb sees none in it", ErrNotPackage)
 	}
 	if err != nil {
 		return Package{}, err

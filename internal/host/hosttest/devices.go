@@ -13,13 +13,16 @@ import (
 	"imgbase/internal/run"
 )
 
+// packageTools are programs of this computer that look at package files.
+var packageTools = map[string]bool{"rpm": true, "dpkg-deb": true}
+
 // modelRunner is the model, with what is mounted in the running root taken
 // out of every copy of it. Programs of the host's own tree, hooks above all,
 // are run for real.
 type modelRunner struct{ h *Host }
 
 func (r modelRunner) Run(ctx context.Context, c run.Cmd) (run.Output, error) {
-	if strings.HasPrefix(c.Name, r.h.Root()+"/") {
+	if packageTools[c.Name] || strings.HasPrefix(c.Name, r.h.Root()+"/") {
 		return run.OS{}.Run(ctx, c)
 	}
 	out, err := r.h.LVM.Run(ctx, c)
