@@ -23,6 +23,7 @@ import (
 	"imgbase/internal/host"
 	"imgbase/internal/host/hosttest"
 	"imgbase/internal/lvm"
+	"imgbase/internal/packages"
 	"imgbase/internal/txn"
 )
 
@@ -171,19 +172,26 @@ func TestExamples(t *testing.T) {
 }
 
 // hostIn makes a host in a state: "taken" runs its first layer; on "updated"
-// another boots next; on "interrupted" an update lost its power. newer is an
-// image to update to.
+// another boots next; on "edited" a file was changed since; on "booted" it
+// boots for the first time; on "interrupted" an update lost its power. newer is
+// an image to update to.
 func hostIn(t *testing.T, state string) (h *hosttest.Host, newer string) {
 	t.Helper()
 	h = hosttest.New(t)
 	h.Must(h.Init("node-1.0-1"))
 	h.Boot()
 	h.Write(map[string]string{"etc/motd": "mine\n", "etc/local.conf": "added\n"})
-	newer = h.Image("node-1.1-1", map[string]string{"etc/motd": "vendor\n", "etc/new.conf": "new\n"})
+	newer = h.Image("node-1.1-1", map[string]string{"etc/motd": "vendor\n", "etc/new.conf": "new\n", "var/lib/new/data": ""})
 	switch state {
 	case "taken":
 	case "updated":
 		h.Must(h.Update(newer))
+	case "edited":
+		h.Must(h.Update(newer))
+		h.Write(map[string]string{"etc/late.conf": "late\n"})
+	case "booted":
+		h.Must(h.Update(newer))
+		h.Boot()
 	case "interrupted":
 		record := txn.Record{Verb: "update", Name: "node-1.1-1+1"}
 		h.Must(nil, lvm.New(h.LVM).ChangeVGTags(t.Context(), hosttest.VG, []string{record.Tag()}, nil))
@@ -240,6 +248,7 @@ func kinds() map[string]any {
 		"image": new(string), "path": new(string), "running": new(string),
 		"entries": new([]host.Entry), "entry": new(host.Entry), "status": new(host.Status),
 		"leftovers": new(host.Leftovers), "recovered": new(recovered), "plan": new(plan), "change": new(host.Change),
+		"packages": new([]packages.Kept), "started": new(host.Started), "carried": new(host.Carried),
 	}
 }
 
@@ -277,11 +286,29 @@ func TestJSONDocument(t *testing.T) {
 	for kind := range missing {
 		t.Errorf("kind %q has no example", kind)
 	}
+	for _, dir := range []string{"persist", "accounts", "packages", "varmerge"} {
+		for _, op := range constants(t, "internal/"+dir, "Op") {
+			if !strings.Contains(string(data), "`"+op+"`") {
+				t.Errorf("operation %q of package %s is not explained", op, dir)
+			}
+		}
+	}
 	for kind, value := range kinds() {
 		for _, name := range fields(reflect.TypeOf(value)) {
 			if !strings.Contains(string(data), "`"+name+"`") {
 				t.Errorf("field %q of kind %q is not explained", name, kind)
 			}
+		}
+	}
+}
+
+// TestConfigurationDocument wants every setting and its default in
+// docs/on-disk.md.
+func TestConfigurationDocument(t *testing.T) {
+	text := read(".", "docs/on-disk.md", "")
+	for _, s := range config.Default().Settings() {
+		if row := fmt.Sprintf("| `%s` | `%s` | %s |", s.Section, s.Key, s.Value); !strings.Contains(text, row) {
+			t.Errorf("docs/on-disk.md has no row %q", row)
 		}
 	}
 }
@@ -304,6 +331,9 @@ func fields(t reflect.Type) (names []string) {
 	for i := range t.NumField() {
 		f := t.Field(i)
 		name, _, _ := strings.Cut(f.Tag.Get("json"), ",")
+		if name == "-" {
+			continue
+		}
 		if name == "" && f.IsExported() && !f.Anonymous {
 			name = strings.ToLower(f.Name) // of a type that writes itself
 		}
