@@ -93,8 +93,16 @@ func TestReown(t *testing.T) {
 		uid, gid int
 		mode     uint32
 	}{
-		{"a", 5, 0, 0o644}, {"b", 6, 7, 0o600}, {"d/c", 10, 8, 0o644}, {"d/e/" + odd, 11, 9, 0o644}, {"none", 4, 4, 0o4755},
-		{"suid", 5, 7, 0o4755}, {"sgid", 0, 8, 0o2711}, {"both", 6, 0, 0o6711}, {"mandatory", 0, 7, 0o2644}, {"cap", 5, 0, 0o755},
+		{"a", 5, 0, 0o644},
+		{"b", 6, 7, 0o600},
+		{"d/c", 10, 8, 0o644},
+		{"d/e/" + odd, 11, 9, 0o644},
+		{"none", 4, 4, 0o4755},
+		{"suid", 5, 7, 0o4755},
+		{"sgid", 0, 8, 0o2711},
+		{"both", 6, 0, 0o6711},
+		{"mandatory", 0, 7, 0o2644},
+		{"cap", 5, 0, 0o755},
 	} {
 		writeFile(t, filepath.Join(dir, f.name), "")
 		must(t, os.Chown(filepath.Join(dir, f.name), f.uid, f.gid), unix.Chmod(filepath.Join(dir, f.name), f.mode))
