@@ -6,6 +6,8 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/google/go-cmp/cmp"
+
 	"imgbase/internal/host"
 	"imgbase/internal/host/hosttest"
 )
@@ -145,4 +147,72 @@ func TestShutdownWithoutUpdate(t *testing.T) {
 	if _, err := os.Stat(filepath.Join(h.LVM.Dir(hosttest.VG, "node-1.0-1+1"), "etc/mine")); err == nil {
 		t.Error("a rollback carried /etc back")
 	}
+}
+
+// cuts runs do on hosts made by ready, and cuts the power before and after
+// each of its effects; then is told of each such host.
+func cuts(t *testing.T, ready func(t *testing.T) *hosttest.Host, do func(h *hosttest.Host) error, then func(h *hosttest.Host, cut hosttest.Cut)) {
+	t.Helper()
+	for n := 1; ; n++ {
+		for _, before := range []bool{true, false} {
+			h, cut := ready(t), hosttest.Cut{At: n, Before: before}
+			h.Power.Effects, h.Power.Cut = nil, cut
+			err := do(h)
+			if !h.Power.Off() {
+				if err != nil || n < 3 {
+					t.Fatalf("cut %+v: error %v; want cuts at 2 effects at least", cut, err)
+				}
+				return
+			}
+			then(h, cut)
+		}
+	}
+}
+
+// The power may go at any effect of the first boot: done again, all is as if
+// there had been no cut.
+func TestFirstBootCutAnywhere(t *testing.T) {
+	ready := func(t *testing.T) *hosttest.Host {
+		h := taken(t)
+		h.Must(h.Update(h.Image("node-1.1-1", map[string]string{"var/lib/vendor/data": "vendor\n"})))
+		h.Boot()
+		return h
+	}
+	whole := ready(t)
+	started(whole)
+	want := whole.String()
+	cuts(t, ready, func(h *hosttest.Host) error {
+		_, err := h.Host().Start(t.Context())
+		return err
+	}, func(h *hosttest.Host, cut hosttest.Cut) {
+		h.Boot()
+		started(h)
+		if diff := cmp.Diff(want, h.String()); diff != "" {
+			t.Errorf("cut %+v, and a boot after it (-want +got):\n%s", cut, diff)
+		}
+	})
+}
+
+// The power may go at any effect of a shutdown: the new layer boots, and what
+// was changed late is in it or is told.
+func TestShutdownCutAnywhere(t *testing.T) {
+	cuts(t, func(t *testing.T) *hosttest.Host {
+		h := taken(t)
+		h.Must(h.Update(h.Image("node-1.1-1", nil)))
+		h.Write(map[string]string{"etc/late": "new\n"})
+		return h
+	}, func(h *hosttest.Host) error {
+		_, err := h.Host().Stop(t.Context())
+		return err
+	}, func(h *hosttest.Host, cut hosttest.Cut) {
+		h.Boot()
+		running(t, h, "node-1.1-1+1")
+		done := started(h)
+		if told := len(done.Late) == 1; told == (h.Read("etc/late") == "new\n") {
+			t.Errorf("cut %+v: late change told: %v, etc/late = %q; want one of them", cut, told, h.Read("etc/late"))
+		}
+		if got := volumes(h, ".sync"); got != "" {
+			t.Errorf("cut %+v: volumes %s are left", cut, got)
+		}
+	})
 }

@@ -63,8 +63,8 @@ func checkCut(t *testing.T, vm *lab.VM, before lab.State) {
 	if state := vm.Boot(t); state != "running" {
 		t.Errorf("boot after the power cut: %q; want %q\n%s", state, "running", vm.Must(t, "systemctl --failed --no-legend"))
 	}
-	if got := vm.Must(t, "systemctl show -p Result,ExecMainStatus --value imgbase-recover.service"); got != "success\n0" {
-		t.Errorf("imgbase-recover.service ended with %q; want success", got)
+	if got := vm.Must(t, "systemctl show -p Result,ExecMainStatus --value imgbase-setup.service"); got != "success\n0" {
+		t.Errorf("imgbase-setup.service ended with %q; want success", got)
 	}
 	if tags := vm.Must(t, "vgs --noheadings -o vg_tags "+lab.VG); strings.Contains(tags, "imgbased:txn") {
 		t.Errorf("tags of the volume group after the boot = %q; want the update settled", tags)
