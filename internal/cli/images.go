@@ -243,8 +243,9 @@ func (a *app) updateCommand() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "update [--format liveimg] FILE",
 		Short: "Update this host from an image",
-		Long: `The image becomes a new base with a layer on it. What was changed in /etc
-is carried into the layer, and the layer boots next. The running system is
+		Long: `The image becomes a new base with a layer on it. What was changed in /etc and
+what else is configured to be kept is carried into the layer, accounts are
+merged, packages you added are installed, and the layer boots next. The running system is
 not changed; power may be cut at any instant. Old bases are removed
 afterwards, as images_to_keep in imgbased.conf says.`,
 		Example: `  imgbase update node-1.1-1.img

@@ -59,7 +59,9 @@ type merger struct {
 	accounts     accounts.Plan
 	rules        persist.Rules // what /etc and the other trees have in common
 	etc          persist.Rules // the exceptions of /etc
-	lists        carry.Lists
+	named        carry.List    // what the administrator names to be carried
+	chosen       carry.List    // that, and what is merged by lines
+	byLines      carry.List
 }
 
 // newMerger reads what decides a merge: accounts and the administrator's
@@ -72,9 +74,7 @@ func (h *Host) newMerger(s *state, base, theirs string, adopted bool) (*merger, 
 	if err := m.mergeAccounts(); err != nil {
 		return nil, fmt.Errorf("accounts: %w", err)
 	}
-	var err error
-	m.lists, err = h.chosen(s.mounts)
-	return m, err
+	return m, m.choose(s.mounts)
 }
 
 // mergeAccounts decides the ids of the new layer, and finds those by which
@@ -103,26 +103,29 @@ func (m *merger) mergeAccounts() error {
 	return err
 }
 
-// chosen are the paths besides /etc that are carried: those configured, and
+// choose finds the paths besides /etc that are carried: those configured, and
 // those that the Config volume lists. Other file systems are in no layer.
-func (h *Host) chosen(mounts mount.Table) (carry.Lists, error) {
-	configured, err := carry.Parse("update.carry", []byte(strings.Join(h.Carry, "\n")))
+func (m *merger) choose(mounts mount.Table) error {
+	configured, err := carry.Parse("update.carry", []byte(strings.Join(m.h.Carry, "\n")))
 	if err != nil {
-		return carry.Lists{}, err
+		return err
 	}
-	lists, err := carry.Load(h.path("config"))
+	lists, err := carry.Load(m.h.path("config"))
 	if err != nil {
-		return carry.Lists{}, err
+		return err
 	}
-	lists.Files = configured.Join(lists.Files).Join(lists.Rebase).Except("no layer's own, or merged otherwise", elsewhere[:]...)
 	var others []string
-	for _, m := range mounts {
-		if target := strings.Trim(m.Target, "/"); target != "" {
+	for _, entry := range mounts {
+		if target := strings.Trim(entry.Target, "/"); target != "" {
 			others = append(others, target)
 		}
 	}
-	lists.Files = lists.Files.Except("on a file system of its own", others...)
-	return lists, nil
+	layers := func(l carry.List) carry.List {
+		return l.Except("no layer's own, or merged otherwise", elsewhere[:]...).Except("on a file system of its own", others...)
+	}
+	m.named, m.byLines = layers(lists.Files), lists.Rebase
+	m.chosen = layers(configured.Join(lists.Files).Join(lists.Rebase))
+	return nil
 }
 
 // compare plans the merge. Files of theirs that still have the image's ids
@@ -134,16 +137,13 @@ func (m *merger) compare(theirs owners.Map) (c Carried, err error) {
 	}
 	rules := m.rules
 	rules.Theirs = theirs
-	rules.Select, rules.Reach = m.lists.Files.Selects, m.lists.Files.Reaches
-	rules.Rebase = m.lists.Rebase.Selects
+	rules.Select, rules.Reach, rules.Rebase = m.chosen.Selects, m.chosen.Reaches, m.byLines.Selects
 	if c.Trees, err = persist.Compare(m.base, m.h.Root, m.theirs, rules); err != nil {
 		return c, fmt.Errorf("compare what is carried besides /etc: %w", err)
 	}
-	chosen, err := m.lists.Files.Expand(m.base, m.h.Root)
-	for _, n := range chosen.Notes {
-		if !strings.HasPrefix(n.Origin, "update.carry") {
-			c.Notes = append(c.Notes, n.String())
-		}
+	found, err := m.named.Expand(m.base, m.h.Root)
+	for _, n := range found.Notes {
+		c.Notes = append(c.Notes, n.String())
 	}
 	return c, err
 }
@@ -151,7 +151,7 @@ func (m *merger) compare(theirs owners.Map) (c Carried, err error) {
 func (m *merger) compareEtc(theirs owners.Map) (persist.Plan, error) {
 	rules := m.rules
 	rules.Theirs, rules.Carry, rules.Drop = theirs, m.etc.Carry, m.etc.Drop
-	rules.Rebase = func(rel string) bool { return m.lists.Rebase.Selects("etc/" + rel) }
+	rules.Rebase = func(rel string) bool { return m.byLines.Selects("etc/" + rel) }
 	if rules.Adopted {
 		pristine, err := rootfs.Pristine(m.h.Root)
 		if err != nil && !errors.Is(err, fs.ErrNotExist) {

@@ -81,6 +81,9 @@ func (b *build) installPackages(ctx context.Context, dir string) error {
 	if err != nil {
 		return err
 	}
+	if err := b.tell.tell(ctx, hooks.PreRPMsPersisted, dir); err != nil {
+		return err
+	}
 	if err := b.install(ctx, dir, plan.Of(packages.Install)); err != nil {
 		return err
 	}

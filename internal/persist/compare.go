@@ -47,6 +47,9 @@ func Compare(baseDir, mineDir, theirsDir string, rules Rules) (Plan, error) {
 	if err != nil {
 		return Plan{}, fmt.Errorf("compare %s: %w", mineDir, err)
 	}
+	if changes == nil {
+		changes = []Change{}
+	}
 	return Plan{Changes: changes, mine: mineDir, theirs: theirsDir, labels: rules.Labels}, nil
 }
 

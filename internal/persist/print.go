@@ -56,8 +56,12 @@ func (p Plan) Summary() Summary {
 
 // String is the summary on one line.
 func (s Summary) String() string {
-	return fmt.Sprintf("%d carried, %d attributes carried, %d removed, %d from the vendor, %d conflicts",
+	text := fmt.Sprintf("%d carried, %d attributes carried, %d removed, %d from the vendor, %d conflicts",
 		s.Carried, s.Attributes, s.Removed, s.Vendor, s.Conflicts)
+	if s.Rebased > 0 {
+		text += fmt.Sprintf(", %d merged by lines", s.Rebased)
+	}
+	return text
 }
 
 // String is the change on one line: operation, path, reason.
