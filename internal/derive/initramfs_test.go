@@ -75,7 +75,8 @@ func TestPlanInitramfs(t *testing.T) {
 		{"link that is none", withMk, files{"etc/multipath.conf": "-> multipath.conf"}, "keep"},
 		{"file where a directory is", withMk, files{"etc/lvm/lvm.conf": "", "etc/lvm/profile": "x\n"}, "make etc/lvm/lvm.conf removed" + admin + ", etc/lvm/profile added" + admin},
 		{
-			"many", withDracut, files{"etc/udev/rules.d/1.rules": "a", "etc/udev/rules.d/2.rules": "a", "etc/udev/rules.d/3.rules": "a", "etc/udev/rules.d/4.rules": "a", "etc/udev/rules.d/5.rules": "a", "etc/udev/rules.d/6.rules": "a", "etc/vconsole.conf": "KEYMAP=de"},
+			"many", withDracut,
+			files{"etc/udev/rules.d/1.rules": "a", "etc/udev/rules.d/2.rules": "a", "etc/udev/rules.d/3.rules": "a", "etc/udev/rules.d/4.rules": "a", "etc/udev/rules.d/5.rules": "a", "etc/udev/rules.d/6.rules": "a", "etc/vconsole.conf": "KEYMAP=de"},
 			"make etc/udev/rules.d/1.rules added" + admin + ", etc/udev/rules.d/2.rules added" + admin + ", etc/udev/rules.d/3.rules added" + admin +
 				", etc/udev/rules.d/4.rules added" + admin + ", etc/udev/rules.d/5.rules added" + admin + ", and 2 more",
 		},

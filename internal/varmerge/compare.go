@@ -120,10 +120,7 @@ func (c *comparer) leftover(p *place) error {
 	if err != nil || n == nil {
 		return err
 	}
-	c.changes = append(c.changes, Change{
-		Path: join(p.rel, Staging), Op: Sweep, Why: "staged by a merge that was cut off",
-	})
-	return nil
+	return c.effect(p, Change{Path: join(p.rel, Staging), Op: Sweep, Why: "staged by a merge that was cut off"})
 }
 
 // settled is entry, again when the host's file changes while it is looked at.

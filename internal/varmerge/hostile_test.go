@@ -179,7 +179,13 @@ func TestImmovable(t *testing.T) {
 		immutable(t, root+"/host/"+name)
 	}
 	mountAt(t, root+"/host/m", 0)
-	mountAt(t, root+"/host/ro", unix.MS_RDONLY)
+	mountAt(t, root+"/host/ro", 0)
+	if err := os.Mkdir(root+"/host/ro/"+varmerge.Staging, 0o700); err != nil {
+		t.Fatal(err)
+	}
+	if err := unix.Mount("", root+"/host/ro", "", unix.MS_REMOUNT|unix.MS_RDONLY, ""); err != nil {
+		t.Fatal(err)
+	}
 	plan := compare(t, root+"/image", root+"/host", every(varmerge.Packaged))
 	apply(t, plan)
 	var lines []string
@@ -192,6 +198,7 @@ func TestImmovable(t *testing.T) {
 		"keep    d/new: missing, but its directory is immutable (conflict)",
 		"keep    f: not as the vendor's package has it, but it is immutable (conflict)",
 		"keep    m: not as the vendor's package has it, but it is a mount point (conflict)",
+		"keep    ro/tmp.imgbased.var: staged by a merge that was cut off, but its file system is read-only (conflict)",
 		"keep    ro/new: missing, but its file system is read-only (conflict)",
 	}
 	if diff := cmp.Diff(want, lines); diff != "" {

@@ -45,8 +45,9 @@
 // appear; a full disk, or any other error until then, leaves /var as it was.
 // After that each path changes by renames, so that a reader sees the old file
 // or the new; only where a directory gives way to a file is there a moment
-// with neither. Power may be cut at any instant: merging again from the start
-// clears what was staged and ends as though there had been no cut.
+// with neither. Power may be cut at any instant: merging the same image again
+// clears what was staged and ends as though there had been no cut. Another
+// image's merge clears it in the directories that this image has.
 //
 // The cost is that of the image's tree: of the host's, only the paths that
 // the image has are looked at.
