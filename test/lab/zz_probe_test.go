@@ -17,7 +17,4 @@ func TestZZProbe(t *testing.T) {
 	t.Log(vm.Reboot(t))
 	r := vm.Run(t, script("3.sh"))
 	t.Logf("%d\n%s\n%s", r.Code, r.Stdout, r.Stderr)
-	t.Log(vm.Reboot(t))
-	r = vm.Run(t, script("4.sh"))
-	t.Logf("%d\n%s\n%s", r.Code, r.Stdout, r.Stderr)
 }
