@@ -20,10 +20,25 @@ func TestLoadWithoutFiles(t *testing.T) {
 	}
 	want := []config.Setting{
 		{Section: "core", Key: "debug", Value: "false", Origin: "default"},
+		{Section: "update", Key: "carry", Value: "/root /home /srv /opt /usr/local", Origin: "default"},
 		{Section: "update", Key: "images_to_keep", Value: "2", Origin: "default"},
 	}
 	if diff := cmp.Diff(want, got.Settings()); diff != "" {
 		t.Errorf("Settings() (-want +got):\n%s", diff)
+	}
+}
+
+func TestCarry(t *testing.T) {
+	for value, want := range map[string][]string{"": {}, "/srv": {"/srv"}, " /srv\t/opt/a ": {"/srv", "/opt/a"}} {
+		got, _, err := config.Default().Merge("one", []byte("[update]\ncarry="+value+"\n"))
+		if diff := cmp.Diff(want, got.Carry); err != nil || diff != "" {
+			t.Errorf("carry=%q: %v (-want +got):\n%s", value, err, diff)
+		}
+	}
+	for _, value := range []string{"srv", "/", "/srv relative", "/.."} {
+		if _, _, err := config.Default().Merge("one", []byte("[update]\ncarry="+value+"\n")); !errors.Is(err, config.ErrInvalid) {
+			t.Errorf("carry=%q: error %v; want ErrInvalid", value, err)
+		}
 	}
 }
 
@@ -55,8 +70,8 @@ func TestLoadLaterWins(t *testing.T) {
 			if err != nil || len(warnings) > 0 {
 				t.Fatalf("Load() = %v, %v; want neither", warnings, err)
 			}
-			if got.ImagesToKeep != tc.want || got.Settings()[1].Origin != tc.origin {
-				t.Errorf("Load() = %d from %s; want %d from %s", got.ImagesToKeep, got.Settings()[1].Origin, tc.want, tc.origin)
+			if got.ImagesToKeep != tc.want || got.Settings()[2].Origin != tc.origin {
+				t.Errorf("Load() = %d from %s; want %d from %s", got.ImagesToKeep, got.Settings()[2].Origin, tc.want, tc.origin)
 			}
 		})
 	}
@@ -182,7 +197,7 @@ func TestMergeLeavesItsReceiver(t *testing.T) {
 	if _, _, err := middle.Merge("two", []byte("[update]\nimages_to_keep=4")); err != nil {
 		t.Fatal(err)
 	}
-	if got := middle.Settings()[1]; got.Value != "3" || got.Origin != "one" {
+	if got := middle.Settings()[2]; got.Value != "3" || got.Origin != "one" {
 		t.Errorf("Settings() after another Merge = %+v; want 3 from one", got)
 	}
 }

@@ -98,12 +98,19 @@ func (h *Host) mergeVar(ctx context.Context, s *state) (changes []varmerge.Chang
 		h.Log.WarnContext(ctx, fmt.Sprintf("package database of %s: %v", s.running, err))
 	}
 	options := varmerge.Options{Rules: varmerge.DefaultRules(), Class: func(path string) varmerge.Class { return classOf(classes["/var/"+path]) }}
-	plan, err := varmerge.Compare(ctx, filepath.Join(m.Dir(), "var"), h.path("var"), options)
-	if err != nil {
-		return nil, err
+	// What a running service changes meanwhile is left out, and decided anew.
+	for range 3 {
+		plan, err := varmerge.Compare(ctx, filepath.Join(m.Dir(), "var"), h.path("var"), options)
+		if err != nil {
+			return changes, err
+		}
+		changes = append(changes, plan.Changes...)
+		left, err := plan.Apply(ctx)
+		if err != nil || len(left) == 0 {
+			return changes, err
+		}
 	}
-	_, err = plan.Apply(ctx)
-	return plan.Changes, err
+	return changes, nil
 }
 
 func classOf(c packages.Class) varmerge.Class {
