@@ -75,6 +75,20 @@ func (c *Client) Snapshot(ctx context.Context, s Snap) error {
 	return c.do(ctx, subject, "lvcreate", append(tagArgs("--addtag", s.Tags, args), origin...)...)
 }
 
+// Revert makes the origin of a thin snapshot be what the snapshot is, and the
+// snapshot is gone (lvconvert(8), --mergethin). The origin keeps its name, tags,
+// permission and activation. Its other snapshots stay what they are, but LVM
+// forgets whose they were: no later Revert to one of them is possible.
+//
+// While either of the two is in use, LVM only notes it. The origin is then
+// [LV.Merging], stays as it is and can be written to, and the snapshot can no
+// longer be seen or changed; the exchange is made when the origin is activated
+// next. There is no way back from that but to remove the snapshot. The note is
+// not flushed.
+func (c *Client) Revert(ctx context.Context, vg, snapshot string) error {
+	return c.on(ctx, volume{"revert to snapshot", vg, snapshot}, "lvconvert", "--mergethin")
+}
+
 // Remove removes thin volumes, active or not. Removing an origin leaves its
 // thin snapshots as they are. Removing none is no process and no error. A
 // volume that is missing or in use is an error, but the others are removed

@@ -100,6 +100,8 @@ func TestHostileNamesStartNothing(t *testing.T) {
 			"CreateThin vg":   c.CreateThin(ctx, lvm.Thin{VG: name, Pool: "pool", Name: "a", Size: 1}),
 			"Snapshot":        c.Snapshot(ctx, lvm.Snap{VG: "vg", Origin: "a", Name: name}),
 			"Snapshot origin": c.Snapshot(ctx, lvm.Snap{VG: "vg", Origin: name, Name: "a"}),
+			"Revert":          c.Revert(ctx, "vg", name),
+			"Revert vg":       c.Revert(ctx, name, "a"),
 			"Remove":          c.Remove(ctx, "vg", "a", name),
 			"Remove vg":       c.Remove(ctx, name, "a"),
 			"Rename from":     c.Rename(ctx, "vg", name, "a"),
@@ -148,6 +150,8 @@ func TestProcesses(t *testing.T) {
 		{"Flush of none", 0, func() error { return c.Flush(ctx) }},
 		{"Seal", 2, func() error { return c.Seal(ctx, "vg", "a") }},
 		{"Unseal", 2, func() error { return c.Unseal(ctx, "vg", "a") }},
+		{"Revert", 1, func() error { return c.Revert(ctx, "vg", "b") }},
+		{"Snapshot again", 1, func() error { return c.Snapshot(ctx, lvm.Snap{VG: "vg", Origin: "a", Name: "b"}) }},
 		{"Remove", 1, func() error { return c.Remove(ctx, "vg", "a", "b") }},
 		{"Remove of none", 0, func() error { return c.Remove(ctx, "vg") }},
 	} {

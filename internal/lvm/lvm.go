@@ -47,6 +47,7 @@ type LV struct {
 	ReadOnly       bool
 	SkipActivation bool
 	Open           bool // mounted or otherwise in use
+	Merging        bool // becomes one of its snapshots when it is activated next, see [Client.Revert]
 	Profile        string
 	Health         string // "" when healthy, else LVM's word: "out_of_data", "metadata_read_only", "failed", …
 

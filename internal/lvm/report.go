@@ -17,7 +17,7 @@ import (
 const (
 	vgColumns = "vg_name,vg_uuid,vg_tags,vg_size,vg_free,vg_extent_size"
 	lvNames   = "vg_name,lv_name,lv_uuid,lv_path,lv_dm_path,lv_tags,lv_size,pool_lv,origin,lv_layout"
-	lvColumns = lvNames + ",lv_active,lv_permissions,lv_skip_activation,lv_device_open,lv_profile,lv_health_status," +
+	lvColumns = lvNames + ",lv_attr,lv_active,lv_permissions,lv_skip_activation,lv_device_open,lv_profile,lv_health_status," +
 		"data_percent,metadata_percent,lv_metadata_size,lv_check_needed,lv_when_full"
 	none = ","
 )
@@ -98,6 +98,7 @@ type lvRow struct {
 	Pool            string `json:"pool_lv"`
 	Origin          string `json:"origin"`
 	Layout          string `json:"lv_layout"`
+	Attr            string `json:"lv_attr"`
 	Active          string `json:"lv_active"`
 	Permissions     string `json:"lv_permissions"`
 	SkipActivation  string `json:"lv_skip_activation"`
@@ -194,6 +195,9 @@ func (l lvRow) value(chunkSize string) (LV, error) {
 		Tags: tags(l.Tags), Size: p.size("lv_size", l.Size),
 		Pool: l.Pool, Origin: l.Origin,
 		Active: isSet(l.Active), SkipActivation: isSet(l.SkipActivation), Open: isSet(l.DeviceOpen),
+		// lvs(8): O is an origin with a merging snapshot, and no other field of
+		// the origin tells.
+		Merging: strings.HasPrefix(l.Attr, "O"),
 		// "unknown" is what LVM says of a writable volume that is inactive.
 		ReadOnly: strings.HasPrefix(l.Permissions, "read-only"),
 		Profile:  l.Profile, Health: l.Health,

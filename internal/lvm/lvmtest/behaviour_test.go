@@ -150,6 +150,70 @@ func TestModelPowerCut(t *testing.T) {
 	}
 }
 
+// A revert that is delayed shows after the next boot, if LVM's note of it
+// reached the disk.
+func TestModelRevert(t *testing.T) {
+	m := machine(t, t.Errorf)
+	c, ctx := lvm.New(m), t.Context()
+	file := filepath.Join(m.Dir("vg", "root"), "file")
+	write := func(text string) {
+		t.Helper()
+		if err := os.WriteFile(file, []byte(text), 0o644); err != nil {
+			t.Fatal(err)
+		}
+	}
+	holds := func(when, want, snapshots string) {
+		t.Helper()
+		data, err := os.ReadFile(file)
+		if err != nil || string(data) != want {
+			t.Errorf("%s the volume holds %q, %v; want %q", when, data, err, want)
+		}
+		for _, name := range []string{"a", "b"} {
+			if lv, ok := m.State().LV("vg", name); ok != strings.Contains(snapshots, name) || ok && (lv.Origin == "") != strings.Contains(snapshots, "!") {
+				t.Errorf("%s snapshot %s is there: %v, %+v; want %q", when, name, ok, lv, snapshots)
+			}
+		}
+	}
+	for text, name := range map[string]string{"1": "a", "2": "b"} {
+		write(text)
+		if err := c.Snapshot(ctx, lvm.Snap{VG: "vg", Origin: "root", Name: name, SkipActivation: true, ReadOnly: true}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	write("3")
+	for _, flush := range []bool{false, true} {
+		if err := c.Revert(ctx, "vg", "a"); err != nil {
+			t.Fatal(err)
+		}
+		holds("before the boot", "3", "b")
+		if flush {
+			if err := c.Flush(ctx, "/dev/vda3", "/dev/vdb"); err != nil {
+				t.Fatal(err)
+			}
+		}
+		if m.PowerCut(); !flush {
+			holds("after a cut without a flush", "3", "ab")
+			m.SetOpen("vg", "root", true)
+		}
+	}
+	holds("after the boot", "1", "b!")
+	if err := c.Revert(ctx, "vg", "b"); err == nil {
+		t.Error("Revert to what is no snapshot any more = nil; want a refusal")
+	}
+	if err := c.Snapshot(ctx, lvm.Snap{VG: "vg", Origin: "root", Name: "a"}); err != nil {
+		t.Fatal(err)
+	}
+	write("4")
+	if err := c.Revert(ctx, "vg", "a"); err != nil {
+		t.Fatal(err)
+	}
+	holds("closed,", "1", "b!")
+	_, err := os.Lstat(m.Dir("vg", "a"))
+	if !errors.Is(err, os.ErrNotExist) {
+		t.Errorf("contents of the snapshot: %v; want them gone", err)
+	}
+}
+
 // Neither the profile's threshold nor its absence is in the suite: it takes a
 // real pool a file in LVM's configuration. Measured on real LVM: at 71 % with
 // our profile and nothing that extends the pool, new volumes are refused.
@@ -190,6 +254,9 @@ func TestModelIsStrict(t *testing.T) {
 		"lvchange --refresh vg/root",
 		"lvchange --permission r --activate n vg/root",
 		"lvextend vg/root",
+		"lvconvert vg/root",
+		"lvconvert --merge vg/root",
+		"lvconvert --mergethin vg",
 		"vgchange --addtag x",
 	} {
 		told := 0

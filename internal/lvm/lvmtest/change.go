@@ -25,15 +25,15 @@ func (m *Model) lvremove(args []string) (string, *refusal) {
 	for _, name := range c.names {
 		lv, bad := m.find(name)
 		switch {
+		case bad != nil && m.hidden(name) != nil:
+			refused = append(refused, fmt.Sprintf("Unable to remove %s, volume is merged to %s/%s.", name, m.hidden(name).VG, m.hidden(name).Origin))
 		case bad != nil:
 			refused = append(refused, bad.text)
 		case !lv.ThinVolume:
 		case lv.Open:
 			refused = append(refused, inUse(lv))
 		default:
-			if err := m.removeDir(*lv); err != nil {
-				m.fail("%v", err)
-			}
+			m.removeWithMerging(*lv)
 			out += fmt.Sprintf("  Logical volume %q successfully removed.\n", lv.Name)
 			m.delete(lv.VG, lv.Name)
 			m.settle()
@@ -54,6 +54,9 @@ func (m *Model) find(name string) (*lvm.LV, *refusal) {
 	}
 	if m.vg(vg) == nil {
 		return nil, noVG(vg)
+	}
+	if m.hidden(name) != nil {
+		return nil, refuse("Operation not permitted on hidden LV %s.", name)
 	}
 	found := m.lv(vg, lv)
 	if found == nil {
@@ -85,11 +88,14 @@ func (m *Model) lvrename(args []string) (string, *refusal) {
 	if m.vg(vg) == nil {
 		return "", noVG(vg)
 	}
+	if m.hidden(vg+"/"+from) != nil {
+		return "", refuse("Cannot rename internal LV %q.", from)
+	}
 	lv := m.lv(vg, from)
 	if lv == nil {
 		return "", refuse("Existing logical volume %q not found in volume group %q", from, vg)
 	}
-	if m.lv(vg, to) != nil {
+	if m.taken(vg, to) {
 		return "", refuse("Logical Volume %q already exists in volume group %q", to, vg)
 	}
 	renamed := *lv
@@ -98,7 +104,7 @@ func (m *Model) lvrename(args []string) (string, *refusal) {
 		m.fail("%v", err)
 	}
 	m.reorigin(vg, from, to)
-	m.state.LVs = slices.DeleteFunc(m.state.LVs, func(l lvm.LV) bool { return l.VG == vg && l.Name == from })
+	m.drop(vg, from)
 	m.insert(renamed)
 	m.settle()
 	return fmt.Sprintf("  Renamed %q to %q in volume group %q\n", from, to, vg), nil
@@ -143,7 +149,11 @@ func (m *Model) activate(c command, lv *lvm.LV) *refusal {
 	}
 	switch {
 	case on:
+		was := lv.Active
 		lv.Active = lv.Active || !lv.SkipActivation || c.has("--ignoreactivationskip")
+		if lv.Active && !was {
+			m.exchange(lv.VG, lv.Name)
+		}
 	case lv.ThinPool:
 	case lv.Open:
 		return refuse("%s", inUse(lv))

@@ -114,7 +114,7 @@ func (m *Model) createSnapshot(c command, lv lvm.LV) *refusal {
 // thin_manip.c).
 func (m *Model) addThin(lv, pool lvm.LV) *refusal {
 	const metadataLimit = 75
-	if m.lv(lv.VG, lv.Name) != nil {
+	if m.taken(lv.VG, lv.Name) {
 		return refuse("Logical Volume %q already exists in volume group %q", lv.Name, lv.VG)
 	}
 	full := fmt.Sprintf("Cannot create new thin volume, free space in thin pool %s/%s reached threshold.", pool.VG, pool.Name)

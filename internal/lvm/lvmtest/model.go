@@ -45,13 +45,17 @@ type Model struct {
 	state   lvm.Report
 	flushed map[string][]string // tags on the disk by "VG" or "VG/LV", see PowerCut
 	synced  []string            // devices flushed since the last change of tags
-	started []string
-	serial  int
+	// merging are the snapshots that become their origins when those are
+	// activated next, by "VG/ORIGIN"; nobody else sees them.
+	merging   map[string]lvm.LV
+	unflushed map[string]bool // those of them that a cut of the power would forget
+	started   []string
+	serial    int
 }
 
 // New returns a machine without volume groups.
 func New(fail func(format string, args ...any)) *Model {
-	return &Model{Fail: fail, flushed: map[string][]string{}}
+	return &Model{Fail: fail, flushed: map[string][]string{}, merging: map[string]lvm.LV{}, unflushed: map[string]bool{}}
 }
 
 // AddVG puts a volume group on the machine, as if it had always been there.
@@ -166,19 +170,30 @@ func (m *Model) change(vg, name string, f func(*lvm.LV)) {
 func (m *Model) Reboot() {
 	m.mu.Lock()
 	defer m.mu.Unlock()
+	var origins []string
 	for i := range m.state.LVs {
 		lv := &m.state.LVs[i]
 		lv.Active = !lv.SkipActivation
 		lv.Open = lv.ThinPool
+		if lv.Active && lv.Merging {
+			origins = append(origins, lv.Name)
+		}
+	}
+	for _, vg := range m.state.VGs {
+		for _, name := range origins {
+			m.exchange(vg.Name, name)
+		}
 	}
 }
 
 // PowerCut is [Model.Reboot] after losing what LVM had not brought to the
 // disk. Measured: creating, removing, renaming and changing the permission of
 // a volume flush the disk, because device mapper does; a change of tags alone
-// does not, and is lost unless its physical volumes were synced.
+// does not, and is lost unless its physical volumes were synced. Nor is a
+// delayed merge: LVM only notes it.
 func (m *Model) PowerCut() {
 	m.mu.Lock()
+	m.forget()
 	for i, vg := range m.state.VGs {
 		m.state.VGs[i].Tags = slices.Clone(m.flushed[vg.Name])
 	}
@@ -243,6 +258,7 @@ func lvText(lv lvm.LV) string {
 		{"skip", lv.SkipActivation},
 		{"active", lv.Active},
 		{"open", lv.Open && !lv.ThinPool},
+		{"merging", lv.Merging},
 	} {
 		if f.on {
 			b.WriteString(" " + f.text)
@@ -294,6 +310,7 @@ func (m *Model) programs() map[string]func([]string) (string, *refusal) {
 	return map[string]func([]string) (string, *refusal){
 		"lvm": m.lvmShell, "lvcreate": m.lvcreate, "lvremove": m.lvremove, "lvrename": m.lvrename,
 		"lvchange": m.lvchange, "lvextend": m.lvextend, "vgchange": m.vgchange, "sync": m.sync,
+		"lvconvert": m.lvconvert,
 	}
 }
 

@@ -134,7 +134,10 @@ func lvFields(lv lvm.LV) map[string]string {
 		"lv_skip_activation": word(lv.SkipActivation, "skip activation"), "lv_device_open": word(lv.Open, "open"),
 		"lv_profile": lv.Profile, "lv_health_status": lv.Health,
 		"data_percent": percent(lv.DataPercent), "metadata_percent": "", "lv_metadata_size": "",
-		"lv_check_needed": "unknown", "lv_when_full": lv.WhenFull,
+		"lv_check_needed": "unknown", "lv_when_full": lv.WhenFull, "lv_attr": "V",
+	}
+	if lv.Merging {
+		f["lv_attr"] = "O"
 	}
 	switch {
 	case lv.ThinPool:

@@ -47,17 +47,28 @@ func paths(lv lvm.LV) (path, dm string) {
 }
 
 func (m *Model) delete(vg, name string) {
-	m.state.LVs = slices.DeleteFunc(m.state.LVs, func(l lvm.LV) bool { return l.VG == vg && l.Name == name })
+	m.drop(vg, name)
 	m.reorigin(vg, name, "")
 }
 
-// reorigin follows the origin of snapshots through a rename or removal.
+// drop takes a volume out of the report.
+func (m *Model) drop(vg, name string) {
+	m.state.LVs = slices.DeleteFunc(m.state.LVs, func(l lvm.LV) bool { return l.VG == vg && l.Name == name })
+}
+
+// reorigin follows the origin of snapshots through a rename or removal. One
+// that waits to replace its origin goes with it.
 func (m *Model) reorigin(vg, from, to string) {
 	for i := range m.state.LVs {
 		if l := &m.state.LVs[i]; l.VG == vg && l.Origin == from {
 			l.Origin = to
 		}
 	}
+	if snap, ok := m.merging[vg+"/"+from]; ok && to != "" {
+		snap.Origin = to
+		m.merging[vg+"/"+to] = snap
+	}
+	delete(m.merging, vg+"/"+from)
 }
 
 func (m *Model) uuid(given string) string {
@@ -72,6 +83,7 @@ func (m *Model) uuid(given string) string {
 func (m *Model) settle() {
 	m.synced = nil
 	clear(m.flushed)
+	clear(m.unflushed)
 	for _, vg := range m.state.VGs {
 		m.flushed[vg.Name] = slices.Clone(vg.Tags)
 	}

@@ -34,7 +34,7 @@ const (
 // Suite says what package lvm relies on LVM for, refusals above all. It makes
 // a fresh machine for each of its tests and uses it through its Runner only.
 func Suite(t *testing.T, fresh func(t *testing.T) Env) {
-	for _, part := range [][]suiteTest{createTests(), snapshotTests(), removeTests(), changeTests(), tagTests(), sizeTests()} {
+	for _, part := range [][]suiteTest{createTests(), snapshotTests(), removeTests(), revertTests(), changeTests(), tagTests(), sizeTests()} {
 		for _, st := range part {
 			t.Run(st.name, func(t *testing.T) {
 				env := fresh(t)
