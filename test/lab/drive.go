@@ -59,7 +59,7 @@ func fileImage(ctx context.Context, image string, files []string) error {
 		if err != nil {
 			return err
 		}
-		size += info.Size() + info.Size()/50
+		size += info.Size() + info.Size()/20 // inodes and maps
 		if err := os.Link(f, filepath.Join(dir, filepath.Base(f))); err != nil {
 			// Another file system.
 			if err := command(ctx, "cp", "--sparse=always", f, dir); err != nil {
@@ -67,5 +67,5 @@ func fileImage(ctx context.Context, image string, files []string) error {
 			}
 		}
 	}
-	return command(ctx, "mkfs.ext4", "-q", "-F", "-O", "^has_journal", "-d", dir, image, fmt.Sprintf("%dk", size/1024))
+	return command(ctx, "mkfs.ext4", "-q", "-F", "-m", "0", "-O", "^has_journal", "-d", dir, image, fmt.Sprintf("%dk", size/1024))
 }
