@@ -196,9 +196,10 @@ lab-2\.0-1 +4GiB\s*
 running +lab-2\.0-1\+1
 next boot +lab-2\.0-1\+1
 thin pool +HostVG/pool00, data \d+\.\d % of 12GiB, metadata \d+\.\d % of 1GiB
+conflicts, the vendor's version beside: /etc/hosts
 ?$`)
 	if got := vm.Run(t, "imgbase status"); !status.MatchString(got.Stdout) || got.Stderr != "" || got.Code != 0 {
-		t.Errorf("imgbase status = %+v; want nothing but two bases with a layer each", got)
+		t.Errorf("imgbase status = %+v; want two bases with a layer each, and the conflict", got)
 	}
 	for args, kind := range map[string]string{
 		"layout": "layout", "layout --bases": "bases", "layout --layers": "layers", "layout --free-space": "free-space", "w": "running",
