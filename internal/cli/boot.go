@@ -10,25 +10,31 @@ import (
 )
 
 func (a *app) rollbackCommand() *cobra.Command {
-	var to string
+	var o host.RollbackOptions
 	cmd := &cobra.Command{
-		Use:   "rollback [--to NVR]",
+		Use:   "rollback [--to NVR] [--with-volumes]",
 		Short: "Boot the layer before again",
 		Long: `Without --to: the layer that ran when the running one was made; or the
 running one, if another is to boot next. Only what boots by default changes,
-and nothing but what the layer itself holds goes back.`,
+and nothing but what the layer itself holds goes back.
+
+With --with-volumes /var goes back too, at the reboot, to what it was before
+the layer after that one booted for the first time. Everything written there
+since is lost, and there is no way to call it off.`,
 		Example: `  imgbase rollback
+  imgbase rollback --with-volumes --dry-run
   imgbase rollback --to node-1.0-1+1`,
 		Args: noArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			if cmd.Flags().Changed("to") && to == "" {
+			if cmd.Flags().Changed("to") && o.To == "" {
 				return usage("--to needs a layer")
 			}
 			ctx := cmd.Context()
-			return a.change(ctx, func(h *host.Host) (*host.Change, error) { return h.PlanRollback(ctx, to) })
+			return a.change(ctx, func(h *host.Host) (*host.Change, error) { return h.PlanRollback(ctx, o) })
 		},
 	}
-	cmd.Flags().StringVar(&to, "to", "", "boot the layer `NVR`")
+	cmd.Flags().StringVar(&o.To, "to", "", "boot the layer `NVR`")
+	cmd.Flags().BoolVar(&o.WithVolumes, "with-volumes", false, "make /var what it was before, losing what was written since")
 	return cmd
 }
 

@@ -85,6 +85,7 @@ func Rows() []Row {
 		{boot.ErrIsDefault, 36, "boot another layer first"},
 		{boot.ErrInUse, 36, "boot another layer first"},
 		{host.ErrNothingBefore, 37, "name a layer: `imgbase rollback --to NVR`"},
+		{host.ErrNoVar, 46, "without --with-volumes /var stays as it is, and only the layer goes back"},
 		{host.ErrSame, 38, "see `imgbase status`"},
 		{host.ErrSize, 39, "give a larger --size"},
 		{host.ErrEmptyBase, 40, "add the base with an image"},

@@ -74,6 +74,7 @@ func codes() map[int][]string {
 		43: texts(layout.ErrNoBases),
 		44: texts(layout.ErrNoLayers),
 		45: texts(host.ErrNoDefault),
+		46: texts(host.ErrNoVar),
 		50: texts(image.ErrTruncated),
 		51: texts(image.ErrNoNVR),
 		52: texts(host.ErrArch),

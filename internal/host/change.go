@@ -24,6 +24,8 @@ type Change struct {
 	// Packages is what becomes of the packages that the administrator added;
 	// nil when there are none.
 	Packages *packages.Plan `json:"packages,omitempty"`
+	// Var is the volume kept of /var that /var becomes at the next boot.
+	Var string `json:"var,omitempty"`
 	// Removed are the bases that were collected afterwards.
 	Removed []string `json:"removed,omitempty"`
 	// Notes are what the user should know and need not act upon.
@@ -32,6 +34,7 @@ type Change struct {
 	before  []txn.Step // may refuse, and change nothing
 	tx      txn.Plan
 	journal txn.Journal
+	last    []txn.Step // after the flip, and part of the change
 	after   []func(ctx context.Context) error
 	closers []func() error
 }
@@ -44,6 +47,9 @@ func (c *Change) Steps() []string {
 	}
 	if c.tx.Flip.Do != nil {
 		names = append(names, c.tx.Flip.Name)
+	}
+	for _, s := range c.last {
+		names = append(names, s.Name)
 	}
 	return names
 }
@@ -63,7 +69,8 @@ func (c *Change) note(format string, args ...any) {
 }
 
 // Run carries a change out as one transaction. On an error before the boot
-// default changed, nothing of it is left; what fails after that becomes a
+// default changed, nothing of it is left. An error in what is part of the
+// change but follows that is a [txn.ErrFlipped]; what else fails becomes a
 // note, for the change has been made.
 func (h *Host) Run(ctx context.Context, c *Change) error {
 	observe := func(s txn.Step) {
@@ -78,6 +85,13 @@ func (h *Host) Run(ctx context.Context, c *Change) error {
 	}
 	if err := c.tx.Run(ctx, c.journal, observe); err != nil {
 		return err
+	}
+	for _, s := range c.last {
+		observe(s)
+		// What has flipped is not left halfway because of Ctrl-C.
+		if err := s.Do(context.WithoutCancel(ctx)); err != nil {
+			return fmt.Errorf("%s: %w; %w", s.Name, err, txn.ErrFlipped)
+		}
 	}
 	for _, after := range c.after {
 		if err := after(ctx); err != nil {

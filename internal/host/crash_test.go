@@ -24,7 +24,7 @@ type verb struct {
 	name  string
 	ready func(t testing.TB) *hosttest.Host
 	run   func(h *hosttest.Host) error
-	part  func(h *hosttest.Host) error // what is done when only the change itself is, and not the collection after it
+	part  func(h *hosttest.Host) error // as far as it goes at least once it has flipped: an update without the collection after it
 }
 
 func verbs() []verb {
@@ -73,7 +73,19 @@ func verbs() []verb {
 		{name: "remove", ready: updated, run: plan(func(ctx context.Context, on *host.Host) (*host.Change, error) {
 			return on.PlanRemove(ctx, "node-1.0-1")
 		})},
-		{name: "rollback", ready: updated, run: plan(func(ctx context.Context, on *host.Host) (*host.Change, error) { return on.PlanRollback(ctx, "") })},
+		{name: "rollback", ready: updated, run: plan(func(ctx context.Context, on *host.Host) (*host.Change, error) {
+			return on.PlanRollback(ctx, host.RollbackOptions{})
+		})},
+		// A cut between flip and revert leaves the old layer with the newer /var.
+		{name: "rollback with volumes", ready: func(t testing.TB) *hosttest.Host {
+			h := updated(t)
+			started(h)
+			return h
+		}, run: plan(func(ctx context.Context, on *host.Host) (*host.Change, error) {
+			return on.PlanRollback(ctx, host.RollbackOptions{WithVolumes: true})
+		}), part: plan(func(ctx context.Context, on *host.Host) (*host.Change, error) {
+			return on.PlanRollback(ctx, host.RollbackOptions{})
+		})},
 	}
 }
 
@@ -164,7 +176,7 @@ func leftInBoot(h *hosttest.Host) map[string]bool {
 }
 
 // outcomes are the hosts that a verb may leave: the old, the new, and the new
-// before old bases are collected.
+// before what follows the flip, as the collection of old bases.
 type outcomes struct {
 	old, new, part string
 	effects        []string
@@ -200,7 +212,7 @@ func (o outcomes) name(h *hosttest.Host) string {
 	case o.new:
 		return "new"
 	case o.part:
-		return "new, not collected"
+		return "new in part"
 	}
 	return ""
 }
@@ -218,7 +230,8 @@ func summary(h *hosttest.Host) string {
 	}
 	slices.Sort(layers)
 	// Whether a volume is active or open now says nothing about the next boot.
-	volumes := strings.NewReplacer(" active", "", " open", "").Replace(h.LVM.String())
+	// A merge that is noted is one that the next boot has made.
+	volumes := strings.NewReplacer(" active", "", " open", "", " merging", "").Replace(h.LVM.String())
 	return fmt.Sprintf("%s\ndefault %s\n/boot %q", volumes, next, layers)
 }
 

@@ -24,6 +24,7 @@ var (
 	ErrNVR            = errors.New("the image has another NVR")
 	ErrNoKernel       = errors.New("no kernel to boot")
 	ErrNothingBefore  = errors.New("no layer to go back to")
+	ErrNoVar          = errors.New("no /var to go back to")
 	ErrSame           = errors.New("nothing to change")
 	ErrSize           = errors.New("size does not fit")
 	ErrNoDefault      = errors.New("no boot entry is the default")

@@ -105,10 +105,14 @@ func TestLife(t *testing.T) {
 		}
 	}
 
-	h.Must(h.Do(func(ctx context.Context, on *host.Host) (*host.Change, error) { return on.PlanRollback(ctx, "") }))
+	h.Must(h.Do(func(ctx context.Context, on *host.Host) (*host.Change, error) {
+		return on.PlanRollback(ctx, host.RollbackOptions{})
+	}))
 	h.Boot()
 	running(t, h, "node-1.0-1+1")
-	_, err := h.Do(func(ctx context.Context, on *host.Host) (*host.Change, error) { return on.PlanRollback(ctx, "") })
+	_, err := h.Do(func(ctx context.Context, on *host.Host) (*host.Change, error) {
+		return on.PlanRollback(ctx, host.RollbackOptions{})
+	})
 	if !errors.Is(err, host.ErrNothingBefore) {
 		t.Errorf("rollback from the first layer: %v; want ErrNothingBefore", err)
 	}

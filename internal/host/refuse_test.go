@@ -60,7 +60,9 @@ func removeBase(name string) do {
 }
 
 func rollbackTo(name string) do {
-	return func(ctx context.Context, on *host.Host) (*host.Change, error) { return on.PlanRollback(ctx, name) }
+	return func(ctx context.Context, on *host.Host) (*host.Change, error) {
+		return on.PlanRollback(ctx, host.RollbackOptions{To: name})
+	}
 }
 
 func bootBy(name string) do {

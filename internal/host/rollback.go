@@ -2,6 +2,7 @@ package host
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"os"
 
@@ -10,11 +11,24 @@ import (
 	"imgbase/internal/txn"
 )
 
-// PlanRollback plans to boot another layer by default: the one named, or, if
-// name is "", the one that ran before the running one was made. When another
-// layer than the running one is to boot next, as after an update, going back
-// is staying here.
-func (h *Host) PlanRollback(ctx context.Context, name string) (*Change, error) {
+// RollbackOptions say where a rollback goes.
+type RollbackOptions struct {
+	// To is the layer to boot; "" is the one that ran before the running one
+	// was made.
+	To string
+	// WithVolumes has /var go back as well.
+	WithVolumes bool
+}
+
+// PlanRollback plans to boot another layer by default: the one named, or the
+// one that ran before the running one was made. When another layer than the
+// running one is to boot next, as after an update, going back is staying here.
+//
+// With volumes, /var becomes what it was before the first boot of the layer
+// that came after that one. It was kept then, as a companion of that layer.
+// Companions of later layers stay with them, but are of no use any more: LVM
+// can go back to each only until it has gone back to an older one.
+func (h *Host) PlanRollback(ctx context.Context, o RollbackOptions) (*Change, error) {
 	s, b, err := h.bootable(ctx)
 	if err != nil {
 		return nil, err
@@ -23,11 +37,18 @@ func (h *Host) PlanRollback(ctx context.Context, name string) (*Change, error) {
 	if err != nil {
 		return nil, err
 	}
-	target, err := s.back(name, next)
+	target, err := s.back(o.To, next)
 	if err != nil {
 		return nil, fmt.Errorf("rollback: %w", err)
 	}
 	c, err := h.planDefault(s, b, target, next)
+	if o.WithVolumes && errors.Is(err, ErrSame) {
+		// It was rolled back without volumes before.
+		c, err = &Change{Base: target.Base().String(), Layer: target.String(), journal: noJournal{}}, nil
+	}
+	if err == nil && o.WithVolumes {
+		err = h.planRevert(s, c, target)
+	}
 	if err != nil {
 		return nil, fmt.Errorf("rollback to %s: %w", target, err)
 	}

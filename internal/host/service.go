@@ -64,19 +64,34 @@ func (h *Host) Start(ctx context.Context) (*Started, error) {
 // saveVar keeps /var as it is before the image's comes in. What exists is of
 // a run that was cut off, and older: it stays.
 func (h *Host) saveVar(ctx context.Context, s *state) (string, error) {
+	lv, err := h.varVolume(s)
+	if err != nil {
+		return "", err
+	}
+	name := s.running.String() + suffixVar
+	kept, ok := s.lv(name)
+	if ok && kept.Origin == lv.Name {
+		return name, nil
+	}
+	if ok { // /var went back to an older one since; LVM cannot go back to this
+		if err := h.lvm.Remove(ctx, lv.VG, name); err != nil {
+			return "", err
+		}
+	}
+	return name, h.keep(ctx, lv.VG, lv.Name, name)
+}
+
+// varVolume is the thin volume of our volume group that /var is on.
+func (h *Host) varVolume(s *state) (lvm.LV, error) {
 	m, ok := s.mounts.At("/var")
 	if !ok {
-		return "", ErrVarNotSeparate
+		return lvm.LV{}, ErrVarNotSeparate
 	}
 	lv, ok := h.volume(s.report, m)
 	if !ok || lv.VG != s.vg.Name || !lv.ThinVolume {
-		return "", fmt.Errorf("%s: %w", m.Source, ErrNotThin)
+		return lv, fmt.Errorf("%s: %w", m.Source, ErrNotThin)
 	}
-	name := s.running.String() + suffixVar
-	if _, ok := s.lv(name); ok {
-		return name, nil
-	}
-	return name, h.keep(ctx, lv.VG, lv.Name, name)
+	return lv, nil
 }
 
 // mergeVar brings in what the layer's image has in its /var, which lies under

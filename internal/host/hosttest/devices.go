@@ -2,10 +2,12 @@ package hosttest
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io/fs"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 
 	"imgbase/internal/filesystem"
@@ -25,7 +27,7 @@ func (r modelRunner) Run(ctx context.Context, c run.Cmd) (run.Output, error) {
 	if packageTools[c.Name] || strings.HasPrefix(c.Name, r.h.Root()+"/") {
 		return run.OS{}.Run(ctx, c)
 	}
-	out, err := r.h.LVM.Run(ctx, c)
+	out, err := r.run(ctx, c)
 	if c.Name != "lvcreate" || err != nil {
 		return out, err
 	}
@@ -49,6 +51,30 @@ func (r modelRunner) Run(ctx context.Context, c run.Cmd) (run.Output, error) {
 		}
 	}
 	return out, nil
+}
+
+// run starts one program of the model. Of /var its volume is copied.
+func (r modelRunner) run(ctx context.Context, c run.Cmd) (out run.Output, err error) {
+	if c.Name != "lvcreate" || !slices.Contains(c.Args, VG+"/var") {
+		return r.h.LVM.Run(ctx, c)
+	}
+	if err := r.h.unmountVar(); err != nil {
+		return run.Output{}, err
+	}
+	defer func() { err = errors.Join(err, r.h.mountVar()) }()
+	return r.h.LVM.Run(ctx, c)
+}
+
+// unmountVar puts what is in /var onto its volume, mountVar what is on its
+// volume into /var.
+func (h *Host) unmountVar() error { return move(filepath.Join(h.Root(), "var"), h.LVM.Dir(VG, "var")) }
+func (h *Host) mountVar() error   { return move(h.LVM.Dir(VG, "var"), filepath.Join(h.Root(), "var")) }
+
+func move(from, to string) error {
+	if err := os.RemoveAll(to); err != nil {
+		return err
+	}
+	return os.Rename(from, to)
 }
 
 // disk is the file system on a device.

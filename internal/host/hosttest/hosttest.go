@@ -98,6 +98,7 @@ func (h *Host) Host() *host.Host {
 // whole.
 func (h *Host) Boot() {
 	h.T.Helper()
+	must(h.T, h.unmountVar())
 	h.LVM.PowerCut()
 	h.Power.off, h.Power.Cut, h.Power.Effects = false, Cut{}, nil
 	h.open = map[string]bool{}
@@ -107,11 +108,13 @@ func (h *Host) Boot() {
 		h.root = name
 		h.under()
 		for _, dir := range shared {
-			must(h.T, os.RemoveAll(filepath.Join(h.Root(), dir)))
-			must(h.T, os.Rename(filepath.Join(old, dir), filepath.Join(h.Root(), dir)))
+			if dir != "var" {
+				must(h.T, move(filepath.Join(old, dir), filepath.Join(h.Root(), dir)))
+			}
 			must(h.T, os.Mkdir(filepath.Join(old, dir), 0o755))
 		}
 	}
+	must(h.T, h.mountVar())
 	h.LVM.SetOpen(VG, h.root, true)
 	h.LVM.SetOpen(VG, "var", true)
 	h.mountTable()
