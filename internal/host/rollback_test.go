@@ -3,6 +3,8 @@ package host_test
 import (
 	"context"
 	"errors"
+	"os"
+	"path/filepath"
 	"strings"
 	"testing"
 
@@ -222,4 +224,39 @@ func TestRollbackWithVolumesFails(t *testing.T) {
 	h.Boot()
 	running(t, h, "node-1.0-1+1")
 	wantVar(t, h, "after the reboot", "of node-1.1-1, of-node-1.1-1, late-node-1.1-1")
+}
+
+// Whenever the power is cut: if /var went back, the newer layer knows that it
+// has to merge into it again.
+func TestRollbackWithVolumesCut(t *testing.T) {
+	outcomes := map[string]int{}
+	for at := 1; at <= 6; at++ {
+		for _, before := range []bool{true, false} {
+			h := taken(t)
+			generation(h, "node-1.1-1")
+			h.Power.Effects, h.Power.Cut = nil, hosttest.Cut{At: at, Before: before}
+			if _, err := h.Do(back(host.RollbackOptions{WithVolumes: true})); err == nil || !h.Power.Off() {
+				t.Fatalf("cut at effect %d of %q did not happen", at, h.Power.Effects)
+			}
+			h.Boot()
+			outcome := h.Running() + ", " + inVar(h)
+			if volumes(h, ".var") == "" {
+				outcome += ", reverted"
+				if _, err := os.Stat(filepath.Join(h.LVM.Dir(hosttest.VG, "node-1.1-1+1"), "usr/lib/imgbased/first-boot")); err != nil {
+					t.Errorf("cut at effect %d: /var went back, and the layer after does not know: %v", at, err)
+				}
+			}
+			outcomes[outcome]++
+		}
+	}
+	const newer = ", of node-1.1-1, of-node-1.1-1, late-node-1.1-1"
+	for _, want := range []string{"node-1.1-1+1" + newer, "node-1.0-1+1" + newer, "node-1.0-1+1, state, reverted"} {
+		if outcomes[want] == 0 {
+			t.Errorf("no cut ended as %q: %v", want, outcomes)
+		}
+		delete(outcomes, want)
+	}
+	if len(outcomes) > 0 {
+		t.Errorf("cuts ended as %v", outcomes)
+	}
 }
