@@ -76,15 +76,14 @@ func (c *Client) Snapshot(ctx context.Context, s Snap) error {
 }
 
 // Revert makes the origin of a thin snapshot be what the snapshot is, and the
-// snapshot is gone (lvconvert(8), --mergethin). The origin keeps its name, tags,
-// permission and activation. Its other snapshots stay what they are, but LVM
-// forgets whose they were: no later Revert to one of them is possible.
+// snapshot is gone (lvconvert(8), --mergethin). The origin keeps its name,
+// identity, tags and permission. Its other snapshots stay what they are, but
+// LVM forgets whose they were: no later Revert to one of them is possible.
 //
 // While either of the two is in use, LVM only notes it. The origin is then
-// [LV.Merging], stays as it is and can be written to, and the snapshot can no
-// longer be seen or changed; the exchange is made when the origin is activated
-// next. There is no way back from that but to remove the snapshot. The note is
-// not flushed.
+// [LV.Merging], stays as it is and can be written to; the snapshot is seen and
+// changed no more; the exchange is made when the origin is activated next.
+// LVM has no way to call that off, and does not flush the note.
 func (c *Client) Revert(ctx context.Context, vg, snapshot string) error {
 	return c.on(ctx, volume{"revert to snapshot", vg, snapshot}, "lvconvert", "--mergethin")
 }
