@@ -17,6 +17,8 @@ import (
 const (
 	includeName = "imgbase.cfg"
 	customName  = "custom.cfg"
+	// temporary is how the names begin that [Boot.RemoveTemporary] removes.
+	temporary = "tmp.imgbased."
 )
 
 // includeHead is the head of imgbase.cfg.
@@ -161,12 +163,45 @@ func withoutBlock(custom string) string {
 	return kept.String() + block.String()
 }
 
-// replace writes the file unless it has that content already.
+// replace writes the file unless it has that content already, for a reader
+// that replays no journal: GRUB sees each block of metadata as it is on the
+// disk, in whatever order the file system brought it there. A plain rename
+// would for a moment let the name lead to an inode that is freed already, or
+// not written yet, and GRUB would find an empty file (seen once in forty cuts
+// of the power). So the new file is all on the disk before the name changes,
+// and the old one lives on until that is.
 func (b *Boot) replace(path string, content []byte) error {
-	if old, err := readFile(path, maxConfig); err == nil && bytes.Equal(old, content) {
-		return nil
+	dir, name := filepath.Split(path)
+	next, last := dir+temporary+"next-"+name, dir+temporary+"last-"+name
+	old, err := readFile(path, maxConfig)
+	switch {
+	case errors.Is(err, fs.ErrNotExist):
+		return b.files.Replace(path, 0o644, bytes.NewReader(content))
+	case err == nil && bytes.Equal(old, content):
+		// What an earlier try could not remove goes now.
+		return errors.Join(b.removeFile(next), b.removeFile(last))
 	}
-	return b.files.Replace(path, 0o644, bytes.NewReader(content))
+	if err := b.files.Link(path, last); errors.Is(err, fs.ErrPermission) || errors.Is(err, errors.ErrUnsupported) {
+		return b.files.Replace(path, 0o644, bytes.NewReader(content)) // FAT: no links, and no journal
+	} else if err != nil {
+		return errors.Join(err, b.files.Remove(last))
+	}
+	err = b.swap(next, path, content)
+	return errors.Join(err, b.files.Remove(next), b.files.Remove(last))
+}
+
+// swap makes next, and puts it in the place of path.
+func (b *Boot) swap(next, path string, content []byte) error {
+	if err := b.files.Replace(next, 0o644, bytes.NewReader(content)); err != nil {
+		return err
+	}
+	if err := b.files.Settle(b.dir); err != nil {
+		return err
+	}
+	if err := b.files.Link(next, path); err != nil {
+		return err
+	}
+	return b.files.Settle(b.dir)
 }
 
 // removeFile removes a file that is there, and asks nothing of the disk when
