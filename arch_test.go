@@ -16,7 +16,7 @@ const module = "imgbase"
 // one place, host.
 var levels = [][]string{
 	{"nvr", "run", "durable", "mount", "owners"},
-	{"layout", "lvm", "boot", "persist", "rootfs", "txn", "config", "filesystem", "accounts", "carry", "hooks", "packages", "varmerge"},
+	{"layout", "lvm", "boot", "persist", "rootfs", "txn", "config", "filesystem", "accounts", "carry", "hooks", "packages", "varmerge", "derive"},
 	{"image"},
 	{"host"},
 	{"cli"},

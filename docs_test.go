@@ -286,7 +286,7 @@ func TestJSONDocument(t *testing.T) {
 	for kind := range missing {
 		t.Errorf("kind %q has no example", kind)
 	}
-	for _, dir := range []string{"persist", "accounts", "packages", "varmerge"} {
+	for _, dir := range []string{"persist", "accounts", "packages", "varmerge", "derive"} {
 		for _, op := range constants(t, "internal/"+dir, "Op") {
 			if !strings.Contains(string(data), "`"+op+"`") {
 				t.Errorf("operation %q of package %s is not explained", op, dir)

@@ -12,6 +12,7 @@ import (
 
 	"github.com/schollz/progressbar/v3"
 
+	"imgbase/internal/derive"
 	"imgbase/internal/host"
 )
 
@@ -68,14 +69,12 @@ func (a *app) printPlan(c *host.Change) error {
 		fmt.Fprintln(&text, s)
 	}
 	if c.Carried != nil {
-		printAll(&text, "  /etc: ", c.Carried.Etc.Changes)
-		printAll(&text, "  account: ", c.Carried.Accounts.Changes)
-		printAll(&text, "  /: ", c.Carried.Trees.Changes)
-		printAll(&text, "note: ", c.Carried.Notes)
+		text.WriteString(carriedText(*c.Carried))
 	}
 	if c.Packages != nil {
 		printAll(&text, "  package: ", c.Packages.Changes)
 	}
+	printAll(&text, "  derived: ", c.Derived)
 	for _, n := range c.Notes {
 		fmt.Fprintf(&text, "note: %s\n", n)
 	}
@@ -90,10 +89,15 @@ func (a *app) report(c *host.Change) error {
 	}
 	a.bar.clear()
 	if c.Carried != nil {
-		a.reportCarried(*c.Carried)
+		fmt.Fprint(a.Stderr, carriedText(*c.Carried))
 	}
 	if c.Packages != nil {
 		fmt.Fprintf(a.Stderr, "packages: %s\n", c.Packages)
+	}
+	for _, d := range c.Derived {
+		if d.Op != derive.Keep {
+			fmt.Fprintf(a.Stderr, "derived: %s\n", d)
+		}
 	}
 	for _, r := range c.Removed {
 		fmt.Fprintf(a.Stderr, "removed %s\n", r)
@@ -102,22 +106,6 @@ func (a *app) report(c *host.Change) error {
 		fmt.Fprintf(a.Stderr, "note: %s\n", n)
 	}
 	return nil
-}
-
-// reportCarried says what was carried: counts, and what somebody has to look
-// at.
-func (a *app) reportCarried(c host.Carried) {
-	fmt.Fprintf(a.Stderr, "/etc: %s\n", c.Etc.Summary())
-	printAll(a.Stderr, "/etc: ", c.Etc.Conflicts())
-	if !c.Accounts.Owners.Empty() {
-		fmt.Fprintf(a.Stderr, "accounts: %s\n", c.Accounts.Owners)
-	}
-	printAll(a.Stderr, "account: ", c.Accounts.Conflicts())
-	if len(c.Trees.Changes) > 0 {
-		fmt.Fprintf(a.Stderr, "/: %s\n", c.Trees.Summary())
-		printAll(a.Stderr, "/: ", c.Trees.Conflicts())
-	}
-	printAll(a.Stderr, "note: ", c.Notes)
 }
 
 // printAll prints one line for each item.

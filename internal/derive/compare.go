@@ -95,6 +95,9 @@ func (s *surveyor) dir(name, full, pattern string) error {
 }
 
 func (s *surveyor) entry(name, full, pattern string) error {
+	if slices.Contains(s.tree.Ours, name) || cached(name) {
+		return nil
+	}
 	info, err := os.Lstat(full)
 	if err != nil {
 		return err
@@ -124,6 +127,13 @@ func (s *surveyor) entry(name, full, pattern string) error {
 	}
 	s.found[name] += " through " + target
 	return nil
+}
+
+// cached says whether a file is what console-setup made at a boot out of its
+// configuration, which is looked at itself.
+func cached(name string) bool {
+	ok, err := path.Match("etc/console-setup/cached*", name)
+	return ok && err == nil
 }
 
 // file notes what the file name, which is at full, looks like.

@@ -51,6 +51,9 @@ type Tree struct {
 	// Resolve returns the path of name with every link resolved inside root.
 	// The last component need not exist.
 	Resolve func(root, name string) (string, error)
+	// Ours are paths, relative to the tree, that every layer is given and that
+	// nothing is made of.
+	Ours []string
 }
 
 // Op is what becomes of a derived thing.

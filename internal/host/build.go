@@ -32,8 +32,13 @@ type build struct {
 	merge   bool              // carry the running /etc into the layer
 	entries map[string]string // id of the boot entry, by kernel version
 	tell    *teller
-	// added are kernels that packages brought into the layer.
-	added []rootfs.Kernel
+	// image is where the tree of the new base is mounted; "" when the base was
+	// there before.
+	image string
+	// added are kernels that packages brought into the layer; installed are
+	// the versions of those in /boot already.
+	added     []rootfs.Kernel
+	installed map[string]bool
 	// skipPackages leaves packages out that cannot be installed.
 	skipPackages bool
 }
@@ -146,13 +151,7 @@ func (b *build) refitLayer() txn.Step {
 			if err := b.tell.tell(ctx, hooks.PreOSUpgraded, dir); err != nil {
 				return err
 			}
-			if err := b.mergeInto(ctx, dir); err != nil {
-				return err
-			}
-			if err := b.installPackages(ctx, dir); err != nil {
-				return err
-			}
-			if err := b.refit(ctx, dir, fstype); err != nil {
+			if err := b.carry(ctx, dir, fstype); err != nil {
 				return err
 			}
 			return b.tell.tell(ctx, hooks.OSUpgraded, dir)
@@ -181,18 +180,49 @@ func (b *build) syncPoint() txn.Step {
 	}
 }
 
-// mergeInto computes the merge anew, so that what the administrator did since
-// the plan was made counts, and applies it to the layer mounted at dir.
-func (b *build) mergeInto(ctx context.Context, dir string) error {
+// carry brings what the administrator did into the layer mounted at dir, and
+// makes anew what is made of it.
+func (b *build) carry(ctx context.Context, dir, fstype string) error {
 	return b.h.ancestor(ctx, b.s, func(base string) error {
-		carried, err := b.h.merge(ctx, b.s, base, dir)
-		if err != nil {
+		if err := b.mergeInto(ctx, base, dir); err != nil {
 			return err
 		}
-		b.c.Carried = &carried
-		b.args = rebase(b.args, configured(base), configured(dir))
-		return nil
+		if err := b.installPackages(ctx, dir); err != nil {
+			return err
+		}
+		if err := b.refit(ctx, dir, fstype); err != nil {
+			return err
+		}
+		return b.pristine(ctx, base, func(tree string) error { return b.derive(ctx, dir, tree) })
 	})
+}
+
+// mergeInto computes the merge anew, so that what the administrator did since
+// the plan was made counts, and applies it to the layer mounted at dir. Base
+// is the ancestor.
+func (b *build) mergeInto(ctx context.Context, base, dir string) error {
+	carried, err := b.h.merge(ctx, b.s, base, dir)
+	if err != nil {
+		return err
+	}
+	b.c.Carried = &carried
+	b.args = rebase(b.args, configured(base), configured(dir))
+	return nil
+}
+
+// pristine shows the tree of the layer's base, which may be the ancestor.
+func (b *build) pristine(ctx context.Context, ancestor string, do func(dir string) error) error {
+	switch {
+	case b.image != "":
+		return do(b.image)
+	case b.base == b.s.running.Base():
+		return do(ancestor)
+	}
+	lv, ok := b.s.lv(b.base.String())
+	if !ok {
+		return fmt.Errorf("base %s: %w", b.base, ErrNoImage)
+	}
+	return b.h.inside(ctx, lv, do)
 }
 
 func (b *build) installKernels() txn.Step {
@@ -200,6 +230,9 @@ func (b *build) installKernels() txn.Step {
 		Name: "install kernels into /boot/" + b.layer.String(),
 		Do: func(ctx context.Context) error {
 			for _, k := range b.kernels {
+				if b.installed[k.Version] {
+					continue // with an initramfs of the layer's own
+				}
 				if err := b.b.InstallKernel(ctx, b.layer.String(), bootKernel(k)); err != nil {
 					return err
 				}

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"slices"
 
+	"imgbase/internal/derive"
 	"imgbase/internal/layout"
 	"imgbase/internal/lvm"
 	"imgbase/internal/packages"
@@ -24,6 +25,9 @@ type Change struct {
 	// Packages is what becomes of the packages that the administrator added;
 	// nil when there are none.
 	Packages *packages.Plan `json:"packages,omitempty"`
+	// Derived is what is made anew in the layer, and what stays as the image
+	// has it.
+	Derived []derive.Change `json:"derived,omitempty"`
 	// Var is the volume kept of /var that /var becomes at the next boot.
 	Var string `json:"var,omitempty"`
 	// Removed are the bases that were collected afterwards.

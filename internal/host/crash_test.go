@@ -54,8 +54,13 @@ func verbs() []verb {
 			_, err := h.Init("node-1.0-1")
 			return err
 		}},
-		{name: "update", ready: taken, run: func(h *hosttest.Host) error {
-			_, err := h.Update(h.Image("node-1.1-1", map[string]string{"etc/motd": "vendor\n"}))
+		// With an initramfs of the layer's own.
+		{name: "update", ready: func(t testing.TB) *hosttest.Host {
+			h := taken(t)
+			h.Write(map[string]string{"etc/multipath.conf": "mine\n"})
+			return h
+		}, run: func(h *hosttest.Host) error {
+			_, err := h.Update(h.Image("node-1.1-1", map[string]string{"etc/motd": "vendor\n", hosttest.Initramfs: ""}))
 			return err
 		}},
 		// The second update also collects.

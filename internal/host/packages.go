@@ -66,8 +66,7 @@ func (h *Host) planPackages(ctx context.Context, dir string) (*packages.Plan, er
 	return &plan, nil
 }
 
-// installPackages installs the kept packages into the layer mounted at dir,
-// and the kernels among them into its directory in /boot.
+// installPackages installs the kept packages into the layer mounted at dir.
 func (b *build) installPackages(ctx context.Context, dir string) error {
 	plan, err := b.h.planPackages(ctx, dir)
 	if err != nil {
@@ -90,7 +89,7 @@ func (b *build) installPackages(ctx context.Context, dir string) error {
 	if err := b.tell.tell(ctx, hooks.RPMsPersisted, dir); err != nil {
 		return err
 	}
-	return b.addKernels(ctx, dir, known)
+	return b.findAdded(dir, known)
 }
 
 // install installs packages; when told so, without those that cannot be.
@@ -117,21 +116,18 @@ func (b *build) install(ctx context.Context, dir string, kept []packages.Kept) e
 	return nil
 }
 
-// addKernels gives the layer boot entries for the kernels that packages
-// brought, as long as its tree is mounted at dir.
-func (b *build) addKernels(ctx context.Context, dir string, known []rootfs.Kernel) error {
+// findAdded finds the kernels that packages brought into the layer mounted at
+// dir.
+func (b *build) findAdded(dir string, known []rootfs.Kernel) error {
 	kernels, err := rootfs.Kernels(dir)
 	if err != nil {
 		return err
 	}
 	for _, k := range kernels {
-		if k.Initrd == "" || slices.ContainsFunc(known, func(o rootfs.Kernel) bool { return o.Version == k.Version }) {
+		if slices.ContainsFunc(known, func(o rootfs.Kernel) bool { return o.Version == k.Version }) {
 			continue
 		}
 		if err := b.b.CheckName(b.layer.String(), k.Version); err != nil {
-			return err
-		}
-		if err := b.b.InstallKernel(ctx, b.layer.String(), bootKernel(k)); err != nil {
 			return err
 		}
 		b.added = append(b.added, k)

@@ -52,7 +52,7 @@ func (h *Host) PlanUpdate(ctx context.Context, o UpdateOptions) (_ *Change, err 
 	if err := b.preview(ctx, src.Root()); err != nil {
 		return nil, fmt.Errorf("update to %s: %w", b.base, err)
 	}
-	extend, note, err := b.s.room(b.pool, used+b.c.Carried.Size())
+	extend, note, err := b.s.room(b.pool, used+b.c.Carried.Size()+b.derivedRoom())
 	if err != nil {
 		return nil, fmt.Errorf("update to %s: %w", b.base, err)
 	}
@@ -116,7 +116,7 @@ func (b *build) checkImage(src image.Source, o UpdateOptions) error {
 	if err := b.h.checkMachine(src.Root()); err != nil {
 		return err
 	}
-	b.base = layout.Image{NVR: n}
+	b.base, b.image = layout.Image{NVR: n}, src.Root()
 	b.origin = n.String()
 	return b.planNew(1)
 }
@@ -141,7 +141,10 @@ func (b *build) preview(ctx context.Context, theirs string) error {
 	}
 	return b.h.ancestor(ctx, b.s, func(base string) error {
 		carried, err := b.h.preview(b.s, base, theirs)
+		if err != nil {
+			return err
+		}
 		b.c.Carried = &carried
-		return err
+		return b.expectDerived(theirs)
 	})
 }

@@ -27,6 +27,9 @@ func (r modelRunner) Run(ctx context.Context, c run.Cmd) (run.Output, error) {
 	if packageTools[c.Name] || strings.HasPrefix(c.Name, r.h.Root()+"/") {
 		return run.OS{}.Run(ctx, c)
 	}
+	if c.Name == "env" {
+		return r.room(c)
+	}
 	out, err := r.run(ctx, c)
 	if c.Name != "lvcreate" || err != nil {
 		return out, err

@@ -30,6 +30,7 @@ var system = map[string]string{
 	"etc/default/grub":    "GRUB_CMDLINE_LINUX=\"\"\nGRUB_CMDLINE_LINUX_DEFAULT=quiet\n",
 	"usr/lib/modules/" + Kernel + "/modules.dep": "",
 	"usr/bin/true":                         "",
+	"tmp/keep":                             "",
 	"etc/lvm/profile/thin-generic.profile": "allocation {\n\tthin_pool_chunk_size_policy = \"generic\"\n}\n",
 }
 
