@@ -95,7 +95,8 @@ it and leaves the running one alone; a rollback boots the layer before.`,
 		Example: `  imgbase layout --init node-1.0-1     take this host over
   imgbase update node-1.1-1.img        update it; reboot to use it
   imgbase rollback                     boot the layer before again
-  imgbase status                       what is there, runs and boots next`,
+  imgbase status                       what is there, runs and boots next
+  imgbase diff --etc                   what was changed in the running layer`,
 		Version:           a.Version,
 		SilenceErrors:     true,
 		SilenceUsage:      true,
@@ -114,7 +115,7 @@ it and leaves the running one alone; a rollback boots the layer before.`,
 	f.String("stream", "Image", "accepted for old scripts")
 	hide(f, "experimental", "stream")
 	cmd.AddCommand(a.layoutCommand(), a.baseCommand(), a.layerCommand(), a.wCommand(), a.updateCommand(),
-		a.rollbackCommand(), a.bootCommand(), a.recoverCommand(), a.statusCommand(), a.serviceCommand(), a.pkgCommand())
+		a.rollbackCommand(), a.bootCommand(), a.recoverCommand(), a.statusCommand(), a.diffCommand(), a.serviceCommand(), a.pkgCommand())
 	cmd.SetHelpCommand(helpCommand())
 	for _, c := range cmd.Commands() {
 		onlyOnce(c.Flags())
@@ -150,8 +151,8 @@ func (a *app) host() (*host.Host, error) {
 	return h, nil
 }
 
-// isolated is the host for a verb that changes it. Mounts that it makes end
-// with the process.
+// isolated is the host for a verb that mounts. What it mounts nobody else
+// sees, and it ends with the process.
 func (a *app) isolated() (*host.Host, error) {
 	h, err := a.host()
 	if err != nil {

@@ -102,6 +102,6 @@ func (a *app) stop(ctx context.Context, h *host.Host) error {
 	if a.json {
 		return a.print("carried", carried, "")
 	}
-	a.reportCarried(*carried)
-	return nil
+	_, err = fmt.Fprint(a.Stderr, carriedText(*carried))
+	return err
 }
