@@ -91,15 +91,17 @@ func (a *applier) layBeside(c Change, dst *os.File) error {
 	if err := removeAll(dst, vendor); err != nil {
 		return err
 	}
-	return a.copyTree(src, name, dst, vendor)
+	return a.copyInert(src, name, dst, vendor)
 }
 
-func (a *applier) copyTree(src *os.File, name string, dst *os.File, dstName string) error {
+// copyInert copies a file, or a directory with all beneath it, so that nothing
+// of the copy can be run.
+func (a *applier) copyInert(src *os.File, name string, dst *os.File, dstName string) error {
 	n, err := lstat(src, name, a.labels)
 	if err != nil || n == nil {
 		return err
 	}
-	if err := a.put(source{src, name, n}, dst, dstName, n.attrs); err != nil || !n.isDir() {
+	if err := a.put(source{src, name, n}, dst, dstName, n.attrs.inert(n.kind)); err != nil || !n.isDir() {
 		return err
 	}
 	from, err := openDir(src, name)
@@ -117,7 +119,7 @@ func (a *applier) copyTree(src *os.File, name string, dst *os.File, dstName stri
 		return err
 	}
 	for _, child := range names {
-		if err := a.copyTree(from, child, to, child); err != nil {
+		if err := a.copyInert(from, child, to, child); err != nil {
 			return err
 		}
 	}

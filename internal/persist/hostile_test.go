@@ -195,6 +195,32 @@ func TestCapabilitiesAndAccessLists(t *testing.T) {
 	}
 }
 
+// A vendor's program that lies beside cannot be run and gives no rights,
+// through its mode, its access list or its capabilities.
+func TestBesideIsInert(t *testing.T) {
+	asRoot(t)
+	// As acl, but the owner, the named user and the mask may execute.
+	list := []byte(acl)
+	for _, entry := range []int{4, 12, 28} {
+		list[entry+2] |= 1
+	}
+	job := text("vendor").mode(0o6775).owner(1, 2).xattr("security.capability", netRaw).
+		xattr("system.posix_acl_access", string(list)).xattr("user.note", "stays")
+	theirs := files{"job": job, "d": dir().mode(0o2755), "d/job": job, "d/sub": dir(), "d/sub/job": job, "new": job}
+	got := merge(t, t.TempDir(), nil, files{"job": text("mine").mode(0o755), "d": text("mine").mode(0o755)}, theirs, persist.Rules{})
+	for _, name := range []string{"job.imgnew", "d.imgnew/job", "d.imgnew/sub/job"} {
+		want := text("vendor").mode(0o660).owner(1, 2).xattr("system.posix_acl_access", acl).xattr("user.note", "stays")
+		if diff := cmp.Diff(want, got.result[name]); diff != "" {
+			t.Errorf("%s (-want +got):\n%s", name, diff)
+		}
+	}
+	for name, want := range map[string]uint32{"job": 0o755, "d": 0o755, "d.imgnew": 0o2755, "d.imgnew/sub": 0o755, "new": read(t, got.theirs)["new"].Mode} {
+		if f := got.result[name]; f.Mode != want {
+			t.Errorf("%s has mode %o; want %o", name, f.Mode, want)
+		}
+	}
+}
+
 func TestInheritedAccessListIsNotLeft(t *testing.T) {
 	asRoot(t)
 	mine := files{"d": dir().xattr("system.posix_acl_default", acl)}

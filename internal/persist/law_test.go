@@ -31,7 +31,7 @@ func anyTree(t *rapid.T, side string) files {
 			continue
 		}
 		if f.Kind != 'l' {
-			f.Mode = rapid.SampledFrom([]uint32{0o644, 0o644, 0o644, 0o755, 0o4711}).Draw(t, "mode")
+			f.Mode = rapid.SampledFrom([]uint32{0o644, 0o644, 0o644, 0o755, 0o4711, 0o2777}).Draw(t, "mode")
 		}
 		if f.Kind == 'f' || f.Kind == 'l' {
 			f.Data = rapid.SampledFrom([]string{"1", "1", "22", "3", "/etc"}).Draw(t, "data")
@@ -156,6 +156,35 @@ func vendorName(result files, name string) string {
 		}
 	}
 	return name
+}
+
+// What the plan says lies beside does, as the vendor has it, and nothing else;
+// no file of it can be run.
+func TestLawBesideIsThePlansAndInert(t *testing.T) {
+	inTemp(t, func(t *rapid.T, root string) {
+		base := anyTree(t, "base")
+		got := merge(t, root, base, change(t, base, "mine"), change(t, base, "theirs"), persist.Rules{})
+		vendors, planned := read(t, got.theirs), files{}
+		for _, c := range got.plan.Changes {
+			for name, f := range vendors {
+				if rest, ok := strings.CutPrefix(name, c.Path); ok && c.Beside != "" && (rest == "" || rest[0] == '/') {
+					if f.Kind == 'f' {
+						f.Mode &^= 0o6111
+					}
+					planned[c.Beside+rest] = f
+				}
+			}
+		}
+		lie := files{}
+		for name, f := range got.result {
+			if strings.Contains(name, persist.Suffix) {
+				lie[name] = f
+			}
+		}
+		if diff := cmp.Diff(planned, lie); diff != "" {
+			t.Fatalf("beside (-plan +result):\n%s\nplan %v", diff, got.plan.Changes)
+		}
+	})
 }
 
 // An update to the same base again changes nothing, open conflicts included,

@@ -48,10 +48,14 @@ func of(state files, side string) files {
 	return out
 }
 
-// beside renames a state as it lies beside the administrator's.
+// besides renames a state as it lies beside the administrator's, where nobody
+// can run it.
 func besides(state files) files {
 	out := files{}
 	for name, f := range state {
+		if f.Kind == 'f' {
+			f.Mode &^= 0o6111
+		}
 		out["x"+persist.Suffix+name[1:]] = f
 	}
 	return out

@@ -36,7 +36,9 @@
 // no change of the administrator and is not carried on. As long as it lies
 // there the conflict counts as unresolved, and is reported and written again
 // by the next merge even if the vendor changed nothing since; deleting it
-// settles the matter.
+// settles the matter. Nobody can run it: a file that lies beside another, or in
+// a directory that does, has neither execute nor set-id bits nor capabilities,
+// whatever the vendor gave it.
 //
 // What always holds: nothing outside the trees is read or written, whatever
 // links they hold, since links are leaves and every name is opened relative
