@@ -147,7 +147,7 @@ func (a *app) host() (*host.Host, error) {
 		return nil, errNotRoot
 	}
 	h := a.Open(a.log, a.bar.event)
-	h.Carry = a.conf.Carry
+	h.Carry, h.EtcMine, h.EtcVendor = a.conf.Carry, a.conf.Mine, a.conf.Vendor
 	return h, nil
 }
 

@@ -41,6 +41,9 @@ type Config struct {
 	// Carry are the paths besides /etc that an update carries into the new
 	// layer, each with all beneath it.
 	Carry []string
+	// Mine and Vendor are patterns of files in /etc, relative to it, that are
+	// always the administrator's, or always the vendor's.
+	Mine, Vendor []string
 	// Debug turns the debug log on.
 	Debug bool
 

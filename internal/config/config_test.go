@@ -20,6 +20,8 @@ func TestLoadWithoutFiles(t *testing.T) {
 	}
 	want := []config.Setting{
 		{Section: "core", Key: "debug", Value: "false", Origin: "default"},
+		{Section: "etc", Key: "mine", Value: "", Origin: "default"},
+		{Section: "etc", Key: "vendor", Value: "", Origin: "default"},
 		{Section: "update", Key: "carry", Value: "/root /home /srv /opt /usr/local", Origin: "default"},
 		{Section: "update", Key: "images_to_keep", Value: "2", Origin: "default"},
 	}
@@ -38,6 +40,20 @@ func TestCarry(t *testing.T) {
 	for _, value := range []string{"srv", "/", "/srv relative", "/.."} {
 		if _, _, err := config.Default().Merge("one", []byte("[update]\ncarry="+value+"\n")); !errors.Is(err, config.ErrInvalid) {
 			t.Errorf("carry=%q: error %v; want ErrInvalid", value, err)
+		}
+	}
+}
+
+func TestEtcPatterns(t *testing.T) {
+	for value, want := range map[string][]string{"": {}, "motd": {"motd"}, " ssh/*.conf\tpki ": {"ssh/*.conf", "pki"}} {
+		got, _, err := config.Default().Merge("one", []byte("[etc]\nmine="+value+"\nvendor="+value+"\n"))
+		if diff := cmp.Diff([][]string{want, want}, [][]string{got.Mine, got.Vendor}); err != nil || diff != "" {
+			t.Errorf("mine=%q: %v (-want +got):\n%s", value, err, diff)
+		}
+	}
+	for _, value := range []string{"/etc/motd", "..", "../x", ".", "a//b", "x/", "a [", "[z-"} {
+		if _, _, err := config.Default().Merge("one", []byte("[etc]\nvendor="+value+"\n")); !errors.Is(err, config.ErrInvalid) {
+			t.Errorf("vendor=%q: error %v; want ErrInvalid", value, err)
 		}
 	}
 }
@@ -70,8 +86,8 @@ func TestLoadLaterWins(t *testing.T) {
 			if err != nil || len(warnings) > 0 {
 				t.Fatalf("Load() = %v, %v; want neither", warnings, err)
 			}
-			if got.ImagesToKeep != tc.want || got.Settings()[2].Origin != tc.origin {
-				t.Errorf("Load() = %d from %s; want %d from %s", got.ImagesToKeep, got.Settings()[2].Origin, tc.want, tc.origin)
+			if got.ImagesToKeep != tc.want || got.Settings()[4].Origin != tc.origin {
+				t.Errorf("Load() = %d from %s; want %d from %s", got.ImagesToKeep, got.Settings()[4].Origin, tc.want, tc.origin)
 			}
 		})
 	}
@@ -197,7 +213,7 @@ func TestMergeLeavesItsReceiver(t *testing.T) {
 	if _, _, err := middle.Merge("two", []byte("[update]\nimages_to_keep=4")); err != nil {
 		t.Fatal(err)
 	}
-	if got := middle.Settings()[2]; got.Value != "3" || got.Origin != "one" {
+	if got := middle.Settings()[4]; got.Value != "3" || got.Origin != "one" {
 		t.Errorf("Settings() after another Merge = %+v; want 3 from one", got)
 	}
 }

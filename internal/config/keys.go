@@ -2,6 +2,7 @@ package config
 
 import (
 	"errors"
+	"path"
 	"strconv"
 	"strings"
 )
@@ -21,6 +22,22 @@ var keys = []key{
 		get: func(c Config) string { return strconv.FormatBool(c.Debug) },
 		set: func(c *Config, s string) (err error) {
 			c.Debug, err = parseBool(s)
+			return err
+		},
+	},
+	{
+		section: "etc", name: "mine",
+		get: func(c Config) string { return strings.Join(c.Mine, " ") },
+		set: func(c *Config, s string) (err error) {
+			c.Mine, err = parsePatterns(s)
+			return err
+		},
+	},
+	{
+		section: "etc", name: "vendor",
+		get: func(c Config) string { return strings.Join(c.Vendor, " ") },
+		set: func(c *Config, s string) (err error) {
+			c.Vendor, err = parsePatterns(s)
 			return err
 		},
 	},
@@ -66,6 +83,21 @@ func parsePaths(s string) ([]string, error) {
 		}
 	}
 	return paths, nil
+}
+
+// parsePatterns takes patterns of path.Match relative to /etc, with blanks
+// between them.
+func parsePatterns(s string) ([]string, error) {
+	patterns := strings.Fields(s)
+	for _, p := range patterns {
+		if _, err := path.Match(p, ""); err != nil {
+			return nil, err
+		}
+		if strings.HasPrefix(p, "/") || p != path.Clean(p) || p == "." || p == ".." || strings.HasPrefix(p, "../") {
+			return nil, errors.New("want patterns relative to /etc, as ssh/*.conf")
+		}
+	}
+	return patterns, nil
 }
 
 // parseCount takes digits only: Atoi alone would allow a sign.

@@ -91,6 +91,24 @@ func TestDriftIsNoChange(t *testing.T) {
 	}
 }
 
+// The administrator's own rules for /etc count besides ours.
+func TestRulesOfTheConfiguration(t *testing.T) {
+	h := taken(t)
+	h.EtcMine, h.EtcVendor = []string{"app/id"}, []string{"app/cache*"}
+	h.Write(map[string]string{"etc/app/id": "mine\n", "etc/app/cache.db": "mine\n", "etc/app/conf": "mine\n"})
+	vendor := map[string]string{"etc/app/id": "vendor\n", "etc/app/cache.db": "vendor\n", "etc/app/conf": "vendor\n"}
+	h.Must(h.Update(h.Image("node-1.1-1", vendor)))
+	h.Boot()
+	for name, want := range map[string]string{
+		"etc/app/id": "mine\n", "etc/app/id.imgnew": "", "etc/app/cache.db": "vendor\n", "etc/app/cache.db.imgnew": "",
+		"etc/app/conf": "mine\n", "etc/app/conf.imgnew": "vendor\n",
+	} {
+		if got := h.Read(name); got != want {
+			t.Errorf("%s = %q; want %q", name, got, want)
+		}
+	}
+}
+
 // What is configured, and what the Config volume lists, comes along; deletions
 // too. What has a file system of its own, and /var, do not.
 func TestCarriedTrees(t *testing.T) {

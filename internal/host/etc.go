@@ -69,7 +69,8 @@ type merger struct {
 func (h *Host) newMerger(s *state, base, theirs string, adopted bool) (*merger, error) {
 	m := &merger{h: h, base: base, theirs: theirs, etc: persist.DefaultRules()}
 	m.rules = persist.Rules{Adopted: adopted, Merge: carry.Merge3}
-	m.etc.Drop = append(m.etc.Drop, accountFiles[:]...)
+	m.etc.Carry = append(m.etc.Carry, h.EtcMine...)
+	m.etc.Drop = append(append(m.etc.Drop, h.EtcVendor...), accountFiles[:]...)
 	m.etc.Drop = append(m.etc.Drop, h.carriedByUs()...)
 	if err := m.mergeAccounts(); err != nil {
 		return nil, fmt.Errorf("accounts: %w", err)

@@ -49,6 +49,9 @@ type Config struct {
 	// Carry are the paths besides /etc that come into each new layer, a line
 	// of package carry each.
 	Carry []string
+	// EtcMine and EtcVendor are added to the rules of /etc: what is always
+	// the administrator's, and what is always the vendor's.
+	EtcMine, EtcVendor []string
 	// Program is the path of the running imgbase, put into layers whose image
 	// has none.
 	Program string

@@ -51,6 +51,8 @@ type Host struct {
 	open  map[string]bool
 	// mounts are what [Host.SetMount] set: device and type by target.
 	mounts map[string][2]string
+	// EtcMine and EtcVendor are the configuration's.
+	EtcMine, EtcVendor []string
 }
 
 // New is an installed Debian host on thin volumes, not taken over.
@@ -89,7 +91,7 @@ func (h *Host) Host() *host.Host {
 		Root: h.Root(), Runner: powered{modelRunner{h}, h.Power}, Mounter: mounter{h},
 		Files: files{power: h.Power}, Filesystems: filesystems{h},
 		OpenImage: h.openImage, Machine: runtime.GOARCH, Program: h.program(),
-		Carry: config.Default().Carry,
+		Carry: config.Default().Carry, EtcMine: h.EtcMine, EtcVendor: h.EtcVendor,
 	})
 }
 
