@@ -7,6 +7,7 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"strings"
 
 	"imgbase/internal/derive"
 	"imgbase/internal/packages"
@@ -210,4 +211,21 @@ func ourFiles() []string {
 	}
 	slices.Sort(names)
 	return names
+}
+
+// noteOutdated notes which initramfs of a layer, whose tree is mounted at dir,
+// was made before what is carried now. At shutdown there is no time for
+// another, and the boot loader must not meet a half of one.
+func (h *Host) noteOutdated(layer, dir string, c *Carried) error {
+	kernels, err := rootfs.KernelsIn(h.path("boot", layer))
+	if err != nil {
+		return err
+	}
+	changes, err := h.derived(dir).ExpectInitramfs(written(c), deriveKernels(kernels)...)
+	for _, change := range changes {
+		if change.Op == derive.Make {
+			c.Notes = append(c.Notes, fmt.Sprintf("%s of %s was made before: %s", change.Name, layer, strings.Join(change.Why, ", ")))
+		}
+	}
+	return err
 }

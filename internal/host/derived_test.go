@@ -100,3 +100,20 @@ func TestInitramfsBroken(t *testing.T) {
 	}
 	clean(h)
 }
+
+// What is changed too late for the initramfs is told at shutdown, and only
+// that.
+func TestInitramfsTooLate(t *testing.T) {
+	for late, want := range map[string]int{"etc/multipath.conf": 1, "etc/app.conf": 0} {
+		h := taken(t)
+		h.Must(h.Update(h.Image("node-1.1-1", map[string]string{hosttest.Initramfs: ""})))
+		h.Write(map[string]string{late: "late\n"})
+		carried, err := h.Host().Stop(t.Context())
+		if err != nil || carried == nil || len(carried.Notes) != want {
+			t.Fatalf("Stop after a change of %s = %+v, %v; want %d notes", late, carried, err, want)
+		}
+		if want == 1 && carried.Notes[0] != "initramfs of 6.1.0-1-amd64 of node-1.1-1+1 was made before: etc/multipath.conf changed by the administrator" {
+			t.Errorf("note %q", carried.Notes[0])
+		}
+	}
+}

@@ -222,6 +222,9 @@ func (h *Host) mergeLate(ctx context.Context, s *state, synced, lv lvm.LV) (c Ca
 			// What the image has otherwise than the layer it was merged into is
 			// no news any more.
 			c.Etc.Changes, c.Trees.Changes = edits(c.Etc), edits(c.Trees)
+			if err := h.noteOutdated(lv.Name, dir, &c); err != nil {
+				return err
+			}
 			return h.refitFstab(dir, lv.Path, fstype)
 		})
 	})
