@@ -85,6 +85,37 @@ func TestRollbackWithVolumes(t *testing.T) {
 	}
 }
 
+// Between a rollback with volumes and the reboot the status says what becomes of
+// /var; neither before nor after, nor for another volume.
+func TestStatusTellsThatVarGoesBack(t *testing.T) {
+	h := taken(t)
+	generation(h, "node-1.1-1")
+	want := func(when string, goesBack bool) {
+		t.Helper()
+		st, err := h.Host().Status(t.Context())
+		told := strings.Contains(strings.Join(st.Warnings, "\n"), "at the next boot /var goes back")
+		if err != nil || st.VarGoesBack != goesBack || told != goesBack {
+			t.Errorf("status %s: goes back %v, warnings %q, %v; want it told: %v", when, st.VarGoesBack, st.Warnings, err, goesBack)
+		}
+	}
+	want("before", false)
+	h.Must(h.Do(back(host.RollbackOptions{WithVolumes: true})))
+	want("until the reboot", true)
+	h.Boot()
+	want("after the reboot", false)
+
+	// Somebody else's volume that goes back is not /var.
+	other := lvm.Thin{VG: hosttest.VG, Pool: hosttest.Pool, Name: "other", Size: hosttest.GiB}
+	h.Must(nil, lvm.New(h.LVM).CreateThin(t.Context(), other))
+	h.Must(nil, lvm.New(h.LVM).Snapshot(t.Context(), lvm.Snap{VG: hosttest.VG, Origin: "other", Name: "older"}))
+	h.LVM.SetOpen(hosttest.VG, "other", true)
+	h.Must(nil, lvm.New(h.LVM).Revert(t.Context(), hosttest.VG, "older"))
+	if lv, _ := h.LVM.State().LV(hosttest.VG, "other"); !lv.Merging {
+		t.Fatalf("%s = %+v; want it to go back", lv.Name, lv)
+	}
+	want("of another volume", false)
+}
+
 // By name the way back may be longer than one layer: /var is what it was when
 // the one named was left.
 func TestRollbackWithVolumesOverTwoLayers(t *testing.T) {

@@ -22,7 +22,10 @@ type Status struct {
 	// Conflicts are the vendor's versions that lie beside the administrator's
 	// in /etc, until somebody looks at them and deletes them.
 	Conflicts []string `json:"conflicts,omitempty"`
-	Warnings  []string `json:"warnings,omitempty"`
+	// VarGoesBack is a rollback with volumes that waits for the reboot: LVM
+	// exchanges /var then, and what is written to it until then is lost.
+	VarGoesBack bool     `json:"var_goes_back,omitempty"`
+	Warnings    []string `json:"warnings,omitempty"`
 }
 
 // Image is a base or a layer.
@@ -73,6 +76,11 @@ func (h *Host) Status(ctx context.Context) (Status, error) {
 	st.Leftover = h.leftovers(s, v)
 	if st.Conflicts, err = h.Conflicts(); err != nil {
 		st.Warnings = append(st.Warnings, err.Error())
+	}
+	// A host whose /var cannot go back has no such volume.
+	if lv, err := h.varVolume(s); err == nil && lv.Merging {
+		st.VarGoesBack = true
+		st.Warnings = append(st.Warnings, "at the next boot /var goes back to what it was, as rollback --with-volumes was told; what is written to it until then is lost")
 	}
 	for _, e := range v.menu.Unreadable {
 		st.Warnings = append(st.Warnings, e.Error())
