@@ -3,6 +3,7 @@ package cli_test
 import (
 	"bytes"
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -223,24 +224,21 @@ func TestStopped(t *testing.T) {
 	}
 }
 
-// stepsOf are the steps of a command, as its dry run prints them.
+// stepsOf are the steps of a command, as its dry run reports them.
 func stepsOf(t *testing.T, h *hosttest.Host, args []string) []string {
 	t.Helper()
 	var out bytes.Buffer
 	code := cli.Main(t.Context(), cli.Env{
-		Args: append([]string{"--dry-run"}, args...), Stdin: strings.NewReader(""), Stdout: &out, Stderr: &out, Root: true,
+		Args: append([]string{"--dry-run", "--json"}, args...), Stdin: strings.NewReader(""), Stdout: &out, Stderr: &out, Root: true,
 		Open:    func(*slog.Logger, func(host.Event)) *host.Host { return h.Host() },
 		Isolate: func() error { return nil },
 		Config:  func() (config.Config, []string, error) { return config.Default(), nil, nil },
 	})
-	var steps []string
-	for line := range strings.Lines(out.String()) {
-		if line = strings.TrimSuffix(line, "\n"); !strings.HasPrefix(line, " ") && !strings.HasPrefix(line, "note: ") {
-			steps = append(steps, line)
-		}
+	var plan struct {
+		Value struct{ Steps []string }
 	}
-	if code != 0 || len(steps) < 2 {
-		t.Fatalf("dry run of %q: exit %d, steps %q", args, code, steps)
+	if err := json.Unmarshal(out.Bytes(), &plan); err != nil || code != 0 || len(plan.Value.Steps) < 2 {
+		t.Fatalf("dry run of %q: exit %d, %v\n%s", args, code, err, &out)
 	}
-	return steps
+	return plan.Value.Steps
 }

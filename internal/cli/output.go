@@ -72,9 +72,9 @@ func (a *app) printPlan(c *host.Change) error {
 		text.WriteString(carriedText(*c.Carried))
 	}
 	if c.Packages != nil {
-		printAll(&text, "  package: ", c.Packages.Changes)
+		printAll(&text, "package: ", c.Packages.Changes)
 	}
-	printAll(&text, "  derived: ", c.Derived)
+	printAll(&text, "derived: ", c.Derived)
 	for _, n := range c.Notes {
 		fmt.Fprintf(&text, "note: %s\n", n)
 	}

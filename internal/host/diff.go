@@ -42,7 +42,7 @@ func (h *Host) Diff(ctx context.Context, image string) (c Carried, err error) {
 	case unknown != nil:
 		err = h.insideFile(ctx, image, against)
 	case i == s.running:
-		err = fmt.Errorf("%s: %w: it is what runs", i, ErrSame)
+		err = fmt.Errorf("%s: %w: it is what runs; without a name its changes are shown", i, ErrSame)
 	case i == s.running.Base(): // mounted once: it could not be released twice
 		err = h.ancestor(ctx, s, func(base string) error { return merge(base, base) })
 	default:
