@@ -186,7 +186,7 @@ func headings(text string) (anchors []string) {
 	for line := range strings.Lines(text) {
 		if title := strings.TrimLeft(line, "#"); title != line {
 			title = strings.ToLower(strings.TrimSpace(title))
-			anchors = append(anchors, "#"+strings.ReplaceAll(strings.Trim(title, "."), " ", "-"))
+			anchors = append(anchors, "#"+strings.NewReplacer(" ", "-", "/", "").Replace(strings.Trim(title, ".")))
 		}
 	}
 	return anchors
