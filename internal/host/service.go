@@ -113,9 +113,19 @@ func (h *Host) mergeVar(ctx context.Context, s *state) (changes []varmerge.Chang
 		h.Log.WarnContext(ctx, fmt.Sprintf("package database of %s: %v", s.running, err))
 	}
 	options := varmerge.Options{Rules: varmerge.DefaultRules(), Class: func(path string) varmerge.Class { return classOf(classes["/var/"+path]) }}
-	// What a running service changes meanwhile is left out, and decided anew.
+	err = h.withUntouched(ctx, s, func(untouched func(path string) bool) error {
+		options.Untouched = untouched
+		changes, err = bringVar(ctx, filepath.Join(m.Dir(), "var"), h.path("var"), options)
+		return err
+	})
+	return changes, err
+}
+
+// bringVar merges an image's /var into the host's. What a running service
+// changes meanwhile is left out, and decided anew.
+func bringVar(ctx context.Context, image, host string, o varmerge.Options) (changes []varmerge.Change, err error) {
 	for range 3 {
-		plan, err := varmerge.Compare(ctx, filepath.Join(m.Dir(), "var"), h.path("var"), options)
+		plan, err := varmerge.Compare(ctx, image, host, o)
 		if err != nil {
 			return changes, err
 		}

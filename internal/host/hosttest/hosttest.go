@@ -115,6 +115,7 @@ func (h *Host) Boot() {
 			}
 			must(h.T, os.Mkdir(filepath.Join(old, dir), 0o755))
 		}
+		must(h.T, h.uncover(old))
 	}
 	must(h.T, h.mountVar())
 	h.LVM.SetOpen(VG, h.root, true)
@@ -131,6 +132,14 @@ func (h *Host) under() {
 	if _, err := os.Stat(dir + "/var"); os.IsNotExist(err) {
 		must(h.T, os.Rename(filepath.Join(h.Root(), "var"), dir+"/var"))
 	}
+}
+
+// uncover puts the own /var of a layer that does not run any more into its place.
+func (h *Host) uncover(root string) error {
+	if _, err := os.Stat(root + ".under/var"); os.IsNotExist(err) {
+		return nil // it was never covered
+	}
+	return move(root+".under/var", filepath.Join(root, "var"))
 }
 
 // bootDefault is the volume that GRUB would boot now.
