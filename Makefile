@@ -38,7 +38,7 @@ fuzz: ## Every fuzz target for FUZZTIME (10s)
 		go test -run '^$$' -fuzz "^$${func#func }$$" -fuzztime $(FUZZTIME) "./$$(dirname $$file)" </dev/null || exit 1; \
 	done
 
-bench: lab-deps ## Speed against lvs, dd and tar, with the goals beside (root)
+bench: lab-deps ## Speed against lvs, dd, tar and rsync, with the goals beside (root)
 	go run ./test/bench
 
 demo: lab-deps ## A throw-away host is taken over, updated and rolled back, before your eyes (root)

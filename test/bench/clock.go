@@ -49,5 +49,5 @@ func measure(ctx context.Context, name string, args ...string) (sample, error) {
 	if err != nil {
 		return sample{}, fmt.Errorf("%w: %s", err, out)
 	}
-	return sample{took, cmd.ProcessState.UserTime() + cmd.ProcessState.SystemTime()}, nil
+	return sample{Wall: took, CPU: cmd.ProcessState.UserTime() + cmd.ProcessState.SystemTime()}, nil
 }

@@ -11,7 +11,8 @@ import (
 // sample is one run of a way.
 type sample struct {
 	Wall time.Duration `json:"wall_ns"`
-	CPU  time.Duration `json:"cpu_ns"` // user and system, of the program and its children
+	CPU  time.Duration `json:"cpu_ns"`               // user and system, of the program and its children
+	Peak int64         `json:"peak_bytes,omitempty"` // memory of its largest process, where that is measured
 }
 
 // timing is all runs of a way.
@@ -69,8 +70,8 @@ type report struct {
 	Programs []verbPrograms `json:"programs"` // not printed in the table
 }
 
-func median(samples []sample, of func(sample) time.Duration) time.Duration {
-	var all []time.Duration
+func median[T ~int64](samples []sample, of func(sample) T) T {
+	var all []T
 	for _, s := range samples {
 		all = append(all, of(s))
 	}
@@ -81,6 +82,7 @@ func median(samples []sample, of func(sample) time.Duration) time.Duration {
 
 func wall(s sample) time.Duration { return s.Wall }
 func cpu(s sample) time.Duration  { return s.CPU }
+func peak(s sample) int64         { return s.Peak }
 
 // ratio is a over b, of their medians.
 func ratio(a, b timing) (onClock, onCPU float64) {
@@ -104,12 +106,20 @@ func (r *report) print(out io.Writer) error {
 	for _, t := range r.Timings {
 		if t.Group != group {
 			group = t.Group
-			fmt.Fprintf(w, "\n%s\tmedian\tleast\tmost\tprocessor\t\n", group)
+			memory := ""
+			if t.Samples[0].Peak > 0 {
+				memory = "memory\t"
+			}
+			fmt.Fprintf(w, "\n%s\tmedian\tleast\tmost\tprocessor\t%s\n", group, memory)
 		}
 		by := func(a, b sample) int { return int(a.Wall - b.Wall) }
 		ms := func(d time.Duration) string { return fmt.Sprintf("%.1f ms", float64(d)/1e6) }
-		fmt.Fprintf(w, "  %s\t%s\t%s\t%s\t%s\t\n", t.Way, ms(median(t.Samples, wall)),
+		fmt.Fprintf(w, "  %s\t%s\t%s\t%s\t%s\t", t.Way, ms(median(t.Samples, wall)),
 			ms(slices.MinFunc(t.Samples, by).Wall), ms(slices.MaxFunc(t.Samples, by).Wall), ms(median(t.Samples, cpu)))
+		if bytes := median(t.Samples, peak); bytes > 0 {
+			fmt.Fprintf(w, "%.1f MiB\t", float64(bytes)/(1<<20))
+		}
+		fmt.Fprintln(w)
 	}
 	fmt.Fprintf(w, "\nagainst the goals\tvalue\tby processor\tgoal\t\t\n")
 	for _, f := range r.Findings {

@@ -9,7 +9,7 @@ packages="
 	lvm2 thin-provisioning-tools
 	gdisk e2fsprogs xfsprogs squashfs-tools
 	mount tar rpm
-	git rsync dnf python3-dnf libcap2-bin binutils passwd
+	git rsync time dnf python3-dnf libcap2-bin binutils passwd
 "
 
 missing=
