@@ -169,12 +169,21 @@ func TestDiffOfNothing(t *testing.T) {
 		if got := c.Trees.Changes; len(got) == 0 || got[len(got)-1].Path != "root/notes" {
 			t.Errorf("changes of other trees = %v; want root/notes", got)
 		}
-		others := slices.DeleteFunc(slices.Clone(h.Power.Effects), func(e string) bool { return strings.HasSuffix(e, hosttest.VG+"/"+base) })
-		if len(h.Power.Effects) != 2 || len(others) != 0 {
-			t.Errorf("effects %q; want two, %s active and inactive again", h.Power.Effects, base)
-		}
+		onlyBase(t, h, base)
 		sameCarried(t, "diff, and diff of the base by name", diffed(h, base), c)
+		onlyBase(t, h, base)
 	}
+}
+
+// onlyBase wants the base to have been made active and inactive again since it
+// was asked last, and nothing else.
+func onlyBase(t *testing.T, h *hosttest.Host, base string) {
+	t.Helper()
+	others := slices.DeleteFunc(slices.Clone(h.Power.Effects), func(e string) bool { return strings.HasSuffix(e, hosttest.VG+"/"+base) })
+	if len(h.Power.Effects) != 2 || len(others) != 0 {
+		t.Errorf("effects %q; want two, on %s", h.Power.Effects, base)
+	}
+	h.Power.Effects = nil
 }
 
 // Numbers that the base's image has otherwise are nobody's change of a file.
@@ -239,6 +248,36 @@ func TestDiffOfNameOrFile(t *testing.T) {
 	} {
 		if got := ops(diffed(h, name)); !slices.Contains(got, want) {
 			t.Errorf("Diff(%q) = %q; want %q in it", name, got, want)
+		}
+	}
+}
+
+// closing counts how often an image is closed.
+type closing struct {
+	image.Source
+	closed *int
+}
+
+func (c closing) Close() error {
+	*c.closed++
+	return c.Source.Close()
+}
+
+// An image file is let go of, whether it could be compared or not.
+func TestDiffClosesTheImage(t *testing.T) {
+	h := taken(t)
+	for path, refused := range map[string]bool{
+		h.Image("node-1.1-1", nil): false,
+		h.Image("node-1.2-1", map[string]string{hosttest.InitProgram: "-"}): true,
+	} {
+		closed, on := 0, h.Host()
+		open := on.OpenImage
+		on.OpenImage = func(ctx context.Context, path string) (image.Source, error) {
+			src, err := open(ctx, path)
+			return closing{src, &closed}, err
+		}
+		if _, err := on.Diff(t.Context(), path); (err != nil) != refused || closed != 1 {
+			t.Errorf("Diff(%q) = %v, the image closed %d times; want an error: %v, and once", path, err, closed, refused)
 		}
 	}
 }
