@@ -205,7 +205,7 @@ func written(c *Carried) (paths []string) {
 
 // ourFiles are what refit writes into a layer, where it does.
 func ourFiles() []string {
-	names := []string{"etc/fstab", profilePath, programPath, unitPath, unitWanted, firstBoot}
+	names := append([]string{"etc/fstab", profilePath, programPath, unitPath, unitWanted, firstBoot}, lockLists[:]...)
 	for name := range recorders() {
 		names = append(names, name)
 	}

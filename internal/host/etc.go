@@ -68,10 +68,13 @@ type merger struct {
 // lists. Adopted says that base proves nothing.
 func (h *Host) newMerger(s *state, base, theirs string, adopted bool) (*merger, error) {
 	m := &merger{h: h, base: base, theirs: theirs, etc: persist.DefaultRules()}
-	m.rules = persist.Rules{Adopted: adopted, Merge: carry.Merge3}
+	m.rules = persist.Rules{Adopted: adopted, Merge: mergeLines}
 	m.etc.Carry = append(m.etc.Carry, h.EtcMine...)
 	m.etc.Drop = append(append(m.etc.Drop, h.EtcVendor...), accountFiles[:]...)
 	m.etc.Drop = append(m.etc.Drop, h.carriedByUs()...)
+	if !adopted {
+		m.etc.Drop = append(m.etc.Drop, h.lockedByUs(base)...)
+	}
 	if err := m.mergeAccounts(); err != nil {
 		return nil, fmt.Errorf("accounts: %w", err)
 	}
@@ -152,7 +155,7 @@ func (m *merger) compare(theirs owners.Map) (c Carried, err error) {
 func (m *merger) compareEtc(theirs owners.Map) (persist.Plan, error) {
 	rules := m.rules
 	rules.Theirs, rules.Carry, rules.Drop = theirs, m.etc.Carry, m.etc.Drop
-	rules.Rebase = func(rel string) bool { return m.byLines.Selects("etc/" + rel) }
+	rules.Rebase = func(rel string) bool { return isLockList(rel) || m.byLines.Selects("etc/"+rel) }
 	if rules.Adopted {
 		pristine, err := rootfs.Pristine(m.h.Root)
 		if err != nil && !errors.Is(err, fs.ErrNotExist) {

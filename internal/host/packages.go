@@ -66,8 +66,16 @@ func (h *Host) planPackages(ctx context.Context, dir string) (*packages.Plan, er
 	return &plan, nil
 }
 
-// installPackages installs the kept packages into the layer mounted at dir.
+// installPackages installs the kept packages into the layer mounted at dir, and
+// locks the others.
 func (b *build) installPackages(ctx context.Context, dir string) error {
+	if err := b.installKept(ctx, dir); err != nil {
+		return err
+	}
+	return b.lockVersions(ctx, dir)
+}
+
+func (b *build) installKept(ctx context.Context, dir string) error {
 	plan, err := b.h.planPackages(ctx, dir)
 	if err != nil {
 		return err

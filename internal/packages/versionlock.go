@@ -20,7 +20,7 @@ const (
 // because nobody can tell which locks are whose. Packages that bring an image
 // are not locked, nor is anything but an rpm.
 func LockVersions(list []byte, locked []Package) ([]byte, error) {
-	before, after, err := cutBlock(list)
+	before, _, after, err := cutBlock(list)
 	if err != nil {
 		return nil, fmt.Errorf("version lock list: %w", err)
 	}
@@ -52,23 +52,53 @@ func lockBlock(locked []Package, end string) []byte {
 	return b.Bytes()
 }
 
-// cutBlock is the list before and after our first block, without the others.
-func cutBlock(list []byte) (before, after []byte, err error) {
+// MergeLocks merges version lock lists that two sides changed since base: the
+// administrator's lines by merge, while our block is theirs, at the end. It is
+// a conflict when merge says so, and when a block is damaged; what is merged is
+// mine then. A list that has no block is merged like any other text.
+func MergeLocks(base, mine, theirs []byte, merge func(base, mine, theirs []byte) ([]byte, bool)) (merged []byte, conflict bool) {
+	var own [3][]byte
+	var block []byte
+	for i, list := range [...][]byte{base, mine, theirs} {
+		before, ours, after, err := cutBlock(list)
+		if err != nil {
+			return mine, true
+		}
+		own[i], block = append(before, after...), ours
+	}
+	if merged, conflict = merge(own[0], own[1], own[2]); conflict {
+		return mine, true
+	}
+	if len(block) > 0 && len(merged) > 0 && merged[len(merged)-1] != '\n' {
+		merged = append(bytes.Clone(merged), '\n')
+	}
+	return append(merged[:len(merged):len(merged)], block...), false
+}
+
+// cutBlock is the list before and after our first block, and that block; the
+// others are in none of them.
+func cutBlock(list []byte) (before, block, after []byte, err error) {
 	out := &before
 	begun, n := 0, 0
+	var lines []byte
 	for line := range bytes.Lines(list) {
 		n++
+		if begun > 0 {
+			lines = append(lines, line...)
+		}
 		switch string(bytes.TrimRight(line, " \t\r\n")) {
 		case lockBegin:
 			if begun > 0 {
-				return nil, nil, fmt.Errorf("line %d: our block begins twice", n)
+				return nil, nil, nil, fmt.Errorf("line %d: our block begins twice", n)
 			}
-			begun, out = n, &after
+			begun, out, lines = n, &after, bytes.Clone(line)
 		case lockEnd:
 			if begun == 0 {
-				return nil, nil, fmt.Errorf("line %d: our block ends without a beginning", n)
+				return nil, nil, nil, fmt.Errorf("line %d: our block ends without a beginning", n)
 			}
-			begun = 0
+			if begun = 0; block == nil {
+				block = lines
+			}
 		default:
 			if begun == 0 {
 				*out = append(*out, line...)
@@ -76,7 +106,7 @@ func cutBlock(list []byte) (before, after []byte, err error) {
 		}
 	}
 	if begun > 0 {
-		return nil, nil, fmt.Errorf("line %d: our block has no end", begun)
+		return nil, nil, nil, fmt.Errorf("line %d: our block has no end", begun)
 	}
-	return before, after, nil
+	return before, block, after, nil
 }

@@ -73,3 +73,38 @@ func TestLockVersionsLaws(t *testing.T) {
 		}
 	})
 }
+
+// take is a merge of text that takes what one side changed.
+func take(base, mine, theirs []byte) ([]byte, bool) {
+	switch {
+	case bytes.Equal(base, theirs), bytes.Equal(mine, theirs):
+		return mine, false
+	case bytes.Equal(base, mine):
+		return theirs, false
+	}
+	return mine, true
+}
+
+func TestMergeLocks(t *testing.T) {
+	block := func(what string) string { return begin + what + "\n" + end }
+	for _, c := range []struct {
+		name, base, mine, theirs, want string
+		conflict                       bool
+	}{
+		{"added here, locked anew", "foo\n" + block("old"), "foo\n" + block("old") + "bar\n", "foo\n" + block("new"), "foo\nbar\n" + block("new"), false},
+		{"our lines edited", "foo\n" + block("old\nolder"), "foo\n" + block("old"), "foo\n" + block("new"), "foo\n" + block("new"), false},
+		{"our lines removed", block("old"), "", block("new"), block("new"), false},
+		{"no newline", block("old"), "bar", block("new"), "bar\n" + block("new"), false},
+		{"the image has none", "foo\n", "bar\n" + block("old"), "foo\n", "bar\n", false},
+		{"the vendor's", "foo\n", "foo\n" + block("old"), "baz\n", "baz\n", false},
+		{"both", "foo\n", "bar\n" + block("old"), "baz\n", "bar\n" + block("old"), true},
+		{"damaged here", "foo\n" + block("old"), "foo\n" + begin, "foo\n" + block("new"), "foo\n" + begin, true},
+		{"damaged there", "foo\n", "bar\n", "foo\n" + end, "bar\n", true},
+		{"no lists of ours", "foo\n", "bar\n", "foo\n", "bar\n", false},
+	} {
+		got, conflict := packages.MergeLocks([]byte(c.base), []byte(c.mine), []byte(c.theirs), take)
+		if string(got) != c.want || conflict != c.conflict {
+			t.Errorf("%s: MergeLocks() = %q, %v; want %q, %v", c.name, got, conflict, c.want, c.conflict)
+		}
+	}
+}

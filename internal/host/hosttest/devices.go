@@ -28,7 +28,7 @@ func (r modelRunner) Run(ctx context.Context, c run.Cmd) (run.Output, error) {
 		return run.OS{}.Run(ctx, c)
 	}
 	if c.Name == "env" {
-		return r.room(c)
+		return r.room(ctx, c)
 	}
 	out, err := r.run(ctx, c)
 	if c.Name != "lvcreate" || err != nil {
