@@ -44,7 +44,7 @@ func readRegular(dir *os.File, name string, n *node) ([]byte, error) {
 		return nil, err
 	}
 	defer f.Close()
-	data, err := io.ReadAll(io.LimitReader(f, maxLines+1))
+	data, err := io.ReadAll(io.NewSectionReader(f, 0, maxLines+1))
 	if err == nil && len(data) > maxLines {
 		err = fmt.Errorf("%s: more than %d bytes", escape(name), maxLines)
 	}

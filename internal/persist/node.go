@@ -2,9 +2,9 @@ package persist
 
 import (
 	"errors"
-	"fmt"
 	"maps"
 	"os"
+	"strconv"
 	"strings"
 
 	"golang.org/x/sys/unix"
@@ -108,14 +108,15 @@ func readlink(dir *os.File, name string) (string, error) {
 // form with a directory descriptor. Only its last component is name, and the
 // l-calls do not follow that.
 func procPath(dir *os.File, name string) string {
-	return fmt.Sprintf("/proc/self/fd/%d/%s", dir.Fd(), name)
+	return "/proc/self/fd/" + strconv.Itoa(int(dir.Fd())) + "/" + name
 }
 
 // xattrs reads the extended attributes of name. A file system without them
 // has none.
 func xattrs(dir *os.File, name string, labels bool) (map[string]string, error) {
 	path := procPath(dir, name)
-	list, err := grow(func(buf []byte) (int, error) { return unix.Llistxattr(path, buf) })
+	var buf [512]byte
+	list, err := listAttributes(path, buf[:])
 	if errors.Is(err, unix.ENOTSUP) || errors.Is(err, unix.ENOENT) || len(list) == 0 && err == nil {
 		return nil, nil
 	}
@@ -123,11 +124,11 @@ func xattrs(dir *os.File, name string, labels bool) (map[string]string, error) {
 		return nil, &os.PathError{Op: "listxattr", Path: name, Err: err}
 	}
 	out := make(map[string]string)
-	for _, key := range strings.Split(strings.TrimSuffix(string(list), "\x00"), "\x00") {
+	for key := range strings.SplitSeq(strings.TrimSuffix(string(list), "\x00"), "\x00") {
 		if ignored(key, labels) {
 			continue
 		}
-		value, err := grow(func(buf []byte) (int, error) { return unix.Lgetxattr(path, key, buf) })
+		value, err := readAttribute(path, key, buf[:])
 		if errors.Is(err, unix.ENODATA) {
 			continue // removed since it was listed
 		}
@@ -142,20 +143,29 @@ func xattrs(dir *os.File, name string, labels bool) (map[string]string, error) {
 	return out, nil
 }
 
-// grow calls read with a larger buffer until the answer fits. The kernel's
-// limit is 64 KiB (XATTR_SIZE_MAX, XATTR_LIST_MAX).
-func grow(read func([]byte) (int, error)) ([]byte, error) {
-	var small [512]byte
-	n, err := read(small[:])
-	if err == nil {
-		return small[:n:n], nil
+// maxAttribute is the kernel's limit for a value, and for the list, in bytes
+// (XATTR_SIZE_MAX, XATTR_LIST_MAX).
+const maxAttribute = 64 << 10
+
+// listAttributes returns the names, each with a zero behind it, in buf if they
+// fit. It and readAttribute are two, and not one that is told what to call,
+// so that buf need not lie on the heap: there is a list for every file.
+func listAttributes(path string, buf []byte) ([]byte, error) {
+	n, err := unix.Llistxattr(path, buf)
+	if errors.Is(err, unix.ERANGE) {
+		buf = make([]byte, maxAttribute)
+		n, err = unix.Llistxattr(path, buf)
 	}
-	if !errors.Is(err, unix.ERANGE) {
-		return nil, err
+	return buf[:max(n, 0)], err
+}
+
+func readAttribute(path, key string, buf []byte) ([]byte, error) {
+	n, err := unix.Lgetxattr(path, key, buf)
+	if errors.Is(err, unix.ERANGE) {
+		buf = make([]byte, maxAttribute)
+		n, err = unix.Lgetxattr(path, key, buf)
 	}
-	large := make([]byte, 64<<10)
-	n, err = read(large)
-	return large[:max(n, 0)], err
+	return buf[:max(n, 0)], err
 }
 
 func retry(call func() error) error {

@@ -102,14 +102,21 @@ func (r Rules) adopted(rel string, mine *node) bool {
 // matches reports whether a pattern matches rel or a directory above it.
 // There are as many components in a pattern as in what it matches.
 func matches(patterns []string, rel string) bool {
-	for _, p := range patterns {
-		head := rel
-		if n := strings.Count(p, "/") + 1; strings.Count(rel, "/")+1 > n {
-			head = strings.Join(strings.SplitN(rel, "/", n+1)[:n], "/")
+	return slices.ContainsFunc(patterns, func(p string) bool {
+		ok, err := path.Match(p, head(rel, strings.Count(p, "/")+1))
+		return ok && err == nil
+	})
+}
+
+// head is the first n components of rel.
+func head(rel string, n int) string {
+	end := 0
+	for ; n > 0; n-- {
+		slash := strings.IndexByte(rel[end:], '/')
+		if slash < 0 {
+			return rel
 		}
-		if ok, err := path.Match(p, head); ok && err == nil {
-			return true
-		}
+		end += slash + 1
 	}
-	return false
+	return rel[:end-1]
 }

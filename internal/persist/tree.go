@@ -66,7 +66,8 @@ func openDir(dir *os.File, name string) (*os.File, error) {
 	return openat(dir, name, unix.O_RDONLY|unix.O_DIRECTORY, 0)
 }
 
-// openat opens name in dir, never following it. A fifo does not block.
+// openat opens name in dir, never following it. It is for what cannot be a
+// fifo, at which it would block.
 func openat(dir *os.File, name string, flags int, mode uint32) (*os.File, error) {
 	fd, err := openFD(int(dir.Fd()), name, flags, mode)
 	if err != nil {
@@ -77,25 +78,10 @@ func openat(dir *os.File, name string, flags int, mode uint32) (*os.File, error)
 
 func openFD(dir int, name string, flags int, mode uint32) (fd int, err error) {
 	err = retry(func() error {
-		fd, err = unix.Openat(dir, name, flags|unix.O_NOFOLLOW|unix.O_CLOEXEC|unix.O_NONBLOCK, mode)
+		fd, err = unix.Openat(dir, name, flags|unix.O_NOFOLLOW|unix.O_CLOEXEC, mode)
 		return err
 	})
 	return fd, err
-}
-
-// openRegular opens the regular file name for reading; what is no longer
-// what n says is an error, for the tree may be live.
-func openRegular(dir *os.File, name string, n *node) (*os.File, error) {
-	f, err := openat(dir, name, unix.O_RDONLY, 0)
-	if err != nil {
-		return nil, err
-	}
-	var st unix.Stat_t
-	if err := unix.Fstat(int(f.Fd()), &st); err != nil || st.Mode&unix.S_IFMT != n.kind {
-		f.Close()
-		return nil, fmt.Errorf("%s: is no regular file any more", escape(name))
-	}
-	return f, nil
 }
 
 // removeAll removes name from dir with all beneath it. A missing name is no
