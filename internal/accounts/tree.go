@@ -43,6 +43,19 @@ func Read(root *os.Root) (Tree, error) {
 	return t, nil
 }
 
+// IDs are the numbers that the tree's passwd and group have for names.
+func (t Tree) IDs() (users, groups map[string]uint32) {
+	return t.idsOf(passwd), t.idsOf(group)
+}
+
+func (t Tree) idsOf(file string) map[string]uint32 {
+	ids := make(map[string]uint32)
+	for _, e := range parse(file, t.Files[file].Text).all() {
+		ids[e[0]] = idOf(e, idField)
+	}
+	return ids
+}
+
 func readFile(root *os.Root, name string) (File, error) {
 	info, err := root.Lstat(name)
 	if err != nil {

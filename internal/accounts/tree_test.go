@@ -2,6 +2,7 @@ package accounts_test
 
 import (
 	"errors"
+	"maps"
 	"os"
 	"path/filepath"
 	"strconv"
@@ -145,5 +146,22 @@ func TestApplyOnHostileTree(t *testing.T) {
 	must(t, os.RemoveAll(dir+"/etc"), os.Symlink(outside, dir+"/etc"))
 	if err := plan.Apply(open(t, dir)); err == nil {
 		t.Error("Apply() through a link out of the tree: no error; want one")
+	}
+}
+
+func TestIDs(t *testing.T) {
+	tree := accounts.Tree{Files: map[string]accounts.File{
+		"passwd": {Text: []byte("root:x:0:0::/:/\n# no:x:1:1::/:/\nuser:x:007:8::/:/\nuser:x:9:9::/:/\nbad:x:y:1::/:/\n+nis\ntoor:x:0:0::/:/\n")},
+		"group":  {Text: []byte("wheel:x:10:a,b\n")},
+	}}
+	users, groups := tree.IDs()
+	if want := map[string]uint32{"root": 0, "user": 7, "toor": 0}; !maps.Equal(users, want) {
+		t.Errorf("IDs() of users = %v; want %v", users, want)
+	}
+	if want := map[string]uint32{"wheel": 10}; !maps.Equal(groups, want) {
+		t.Errorf("IDs() of groups = %v; want %v", groups, want)
+	}
+	if users, groups = (accounts.Tree{}).IDs(); len(users)+len(groups) > 0 {
+		t.Errorf("IDs() of no tree = %v, %v; want none", users, groups)
 	}
 }

@@ -94,6 +94,7 @@ func (a *app) report(c *host.Change) error {
 	if c.Packages != nil {
 		fmt.Fprintf(a.Stderr, "packages: %s\n", c.Packages)
 	}
+	printAll(a.Stderr, "mode: ", c.Modes)
 	for _, d := range c.Derived {
 		if d.Op != derive.Keep {
 			fmt.Fprintf(a.Stderr, "derived: %s\n", d)

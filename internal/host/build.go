@@ -190,6 +190,9 @@ func (b *build) carry(ctx context.Context, dir, fstype string) error {
 		if err := b.installPackages(ctx, dir); err != nil {
 			return err
 		}
+		if err := b.restoreModes(ctx, dir); err != nil {
+			return err
+		}
 		if err := b.refit(ctx, dir, fstype); err != nil {
 			return err
 		}

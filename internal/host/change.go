@@ -25,6 +25,8 @@ type Change struct {
 	// Packages is what becomes of the packages that the administrator added;
 	// nil when there are none.
 	Packages *packages.Plan `json:"packages,omitempty"`
+	// Modes are files of the layer that granted more than their packages say.
+	Modes []Restored `json:"modes,omitempty"`
 	// Derived is what is made anew in the layer, and what stays as the image
 	// has it.
 	Derived []derive.Change `json:"derived,omitempty"`

@@ -99,7 +99,7 @@ func lockIn(dir, name string, locked []packages.Package) error {
 
 // imagePackages are the packages in a layer that its image brought.
 func (b *build) imagePackages(ctx context.Context, dir string) ([]packages.Package, error) {
-	_, installed, _, err := b.h.packagesOf(ctx, dir)
+	installed, _, err := b.h.packagesOf(ctx, dir)
 	if err != nil || b.c.Packages == nil {
 		return installed, err
 	}

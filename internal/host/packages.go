@@ -25,26 +25,32 @@ func (h *Host) Store() packages.Store {
 	return packages.Store{Dir: h.path(stateDir), Files: h.Files, Runner: h.Runner, Excluded: packages.Excluded()}
 }
 
-// packagesOf are the packages of the system whose root is dir. False is a
-// system that has no package database.
-func (h *Host) packagesOf(ctx context.Context, dir string) (packages.System, []packages.Package, bool, error) {
-	system := packages.System{Root: dir, Runner: h.Runner, Open: rootfs.Open}
-	has := false
+// system is the one whose root is dir. False is a system that has no package
+// database.
+func (h *Host) system(dir string) (system packages.System, has bool, err error) {
+	system = packages.System{Root: dir, Runner: h.Runner, Open: rootfs.Open}
 	for _, name := range [...]string{
 		"var/lib/dpkg/status", "usr/lib/sysimage/dpkg/status", "usr/lib/sysimage/rpm", "usr/share/rpm",
 		"var/lib/rpm/rpmdb.sqlite", "var/lib/rpm/Packages",
 	} {
 		there, err := within(dir, name)
 		if err != nil {
-			return system, nil, false, err
+			return system, false, err
 		}
 		has = has || there
 	}
-	if !has {
-		return system, nil, false, nil
+	return system, has, nil
+}
+
+// packagesOf are the packages of the system whose root is dir, if it has a
+// package database.
+func (h *Host) packagesOf(ctx context.Context, dir string) ([]packages.Package, bool, error) {
+	system, has, err := h.system(dir)
+	if err != nil || !has {
+		return nil, has, err
 	}
 	installed, err := system.Installed(ctx)
-	return system, installed, true, err
+	return installed, true, err
 }
 
 // planPackages decides what becomes of the kept packages in a system that
@@ -54,11 +60,11 @@ func (h *Host) planPackages(ctx context.Context, dir string) (*packages.Plan, er
 	if err != nil || len(kept) == 0 {
 		return nil, err
 	}
-	_, running, has, err := h.packagesOf(ctx, h.Root)
+	running, has, err := h.packagesOf(ctx, h.Root)
 	if err != nil || !has {
 		return nil, err
 	}
-	_, image, _, err := h.packagesOf(ctx, dir)
+	image, _, err := h.packagesOf(ctx, dir)
 	if err != nil {
 		return nil, err
 	}

@@ -139,7 +139,7 @@ func TestParseRPMFiles(t *testing.T) {
 }
 
 func TestParseVerify(t *testing.T) {
-	got, err := packages.ParseVerify([]byte(".M.......  c /etc/a\n.....UG..    /it's odd \nmissing   c /etc/b\nmissing     /c (Permission denied)\nS.5....T.  c /etc/d\n.M?..UG..  g /e\n"))
+	got, err := packages.ParseVerify([]byte(".M.......  c /etc/a\n.....UG..    /it's odd \nmissing   c /etc/b\nmissing     /c (Permission denied)\nS.5....T.  c /etc/d\n.M?..UG..    /e\n.M.......  g /ghost\n"))
 	if err != nil || len(got) != 3 || got["/etc/a"] != "M" || got["/it's odd "] != "UG" || got["/e"] != "MUG" {
 		t.Errorf("ParseVerify() = %v, %v", got, err)
 	}

@@ -20,7 +20,7 @@ import (
 type Mismatch struct {
 	Path    string      `json:"path"`    // absolute in the tree; any bytes
 	Package string      `json:"package"` // name of the package that owns it
-	Mode    fs.FileMode `json:"-"`       // what it should have: permission, set-id and sticky bits
+	Mode    fs.FileMode `json:"-"`       // what it should have: permission, set-id and sticky bits; whether it is a directory, or ModeIrregular for neither
 	User    string      `json:"user"`
 	Group   string      `json:"group"`
 	Wrong   string      `json:"wrong"` // what differs: of "M", "U" and "G", in this order
@@ -39,6 +39,15 @@ func (m Mismatch) String() string {
 		}
 	}
 	return fmt.Sprintf("%q of %s: %s", m.Path, m.Package, strings.Join(what, ", "))
+}
+
+// Bits are those of Mode as chmod(2) has them.
+func (m Mismatch) Bits() uint32 { return unixMode(m.Mode) }
+
+// WithBits is the mismatch with other bits of Mode, as chmod(2) has them.
+func (m Mismatch) WithBits(bits uint32) Mismatch {
+	m.Mode = m.Mode.Type() | fileBits(bits)
+	return m
 }
 
 // Verify asks rpm which files of the tree have another mode, owner or group
@@ -79,8 +88,9 @@ func complains(stderr []byte) bool {
 }
 
 // ParseVerify reads the lines of rpm -V: for each path what of mode, owner
-// and group differs, as in [Mismatch.Wrong]. Missing files, and those of
-// which something else differs, are left out.
+// and group differs, as in [Mismatch.Wrong]. Missing files, those of which
+// something else differs, and ghosts are left out: what makes a ghost decides
+// about its mode, and the database has what happened to be there at the build.
 func ParseVerify(text []byte) (map[string]string, error) {
 	wrong := make(map[string]string)
 	n := 0
@@ -96,6 +106,9 @@ func ParseVerify(text []byte) (map[string]string, error) {
 		if len(line) <= path || strings.Trim(line[:results], "SM5DLUGTP.?") != "" ||
 			line[results:results+2] != "  " || line[path-1] != ' ' || line[path] != '/' {
 			return nil, fmt.Errorf("rpm -V, line %d: %.100q", n, line)
+		}
+		if line[results+2] == 'g' {
+			continue
 		}
 		what := strings.Map(func(r rune) rune {
 			if strings.ContainsRune("MUG", r) {
@@ -221,6 +234,16 @@ var modeBits = [...]struct {
 }{{unix.S_ISUID, fs.ModeSetuid}, {unix.S_ISGID, fs.ModeSetgid}, {unix.S_ISVTX, fs.ModeSticky}}
 
 func fileMode(mode uint32) fs.FileMode {
+	switch mode & unix.S_IFMT {
+	case unix.S_IFREG:
+		return fileBits(mode)
+	case unix.S_IFDIR:
+		return fs.ModeDir | fileBits(mode)
+	}
+	return fs.ModeIrregular | fileBits(mode)
+}
+
+func fileBits(mode uint32) fs.FileMode {
 	m := fs.FileMode(mode & 0o777)
 	for _, b := range modeBits {
 		if mode&b.unix != 0 {
