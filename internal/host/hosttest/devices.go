@@ -71,7 +71,8 @@ func (r modelRunner) run(ctx context.Context, c run.Cmd) (out run.Output, err er
 // unmountVar puts what is in /var onto its volume, mountVar what is on its
 // volume into /var.
 func (h *Host) unmountVar() error { return move(filepath.Join(h.Root(), "var"), h.LVM.Dir(VG, "var")) }
-func (h *Host) mountVar() error   { return move(h.LVM.Dir(VG, "var"), filepath.Join(h.Root(), "var")) }
+
+func (h *Host) mountVar() error { return move(h.LVM.Dir(VG, "var"), filepath.Join(h.Root(), "var")) }
 
 func move(from, to string) error {
 	if err := os.RemoveAll(to); err != nil {
