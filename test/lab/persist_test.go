@@ -17,7 +17,9 @@ const mine = `useradd -m -u 1500 boss && usermod -aG adm boss
 	echo mine >/etc/admin; chmod 640 /etc/admin; chown boss:adm /etc/admin
 	echo '127.0.0.1 localhost mine' >/etc/hosts; rm /etc/issue
 	echo notes >/root/notes; echo tool >/usr/local/bin/tool; chmod 755 /usr/local/bin/tool
-	mkdir -p /config/rebase.d; echo /usr/share/theme >/config/files; mkdir /usr/share/theme; echo theme >/usr/share/theme/mine
+	lvcreate -q --addtag imgbased:volume -V 64M -T HostVG/pool00 -n config && mkfs.ext4 -q /dev/HostVG/config
+	echo '/dev/HostVG/config /config ext4 defaults,discard 0 0' >>/etc/fstab; mkdir /config; mount /config
+	mkdir /config/rebase.d; echo /etc/vendor/list >/config/rebase.d/vendor; echo /usr/share/theme >/config/files; mkdir /usr/share/theme; echo theme >/usr/share/theme/mine
 	echo data >/var/lib/mine`
 
 // survives prints all of that, in whatever layer runs.
@@ -70,6 +72,11 @@ var afterSecond = []complaint{
 		"stat -c %U:%G /var/lib/vendor /var/log/vendor; awk -F: '{print $3}' /etc/passwd | sort | uniq -d",
 		"vendor:vendor\nvendor-log:vendor",
 	},
+	{
+		"lines of the administrator and of the vendor in one file",
+		"cat /etc/vendor/list; ls /etc/vendor/list.imgnew 2>/dev/null; true",
+		"version = 2\n\none\ntwo\nmine",
+	},
 	{"conflicts are silent", "imgbase status | grep -c /etc/vendor/noreplace", "1"},
 }
 
@@ -120,7 +127,7 @@ func TestPersistence(t *testing.T) {
 			// In the vendor's system: packages of one's own, settings, services.
 			vm.Mount(t, "images")
 			vm.Must(t, install+" "+dir+"/admin-tool* && imgbase pkg --persist "+dir+"/admin-tool* && systemctl disable --now vendor.service")
-			vm.Must(t, "echo mine >>/etc/vendor/noreplace; echo mine >>/var/lib/vendor/noreplace; echo mine >/var/lib/vendor/unowned; touch /home/boss/file")
+			vm.Must(t, "for f in list noreplace; do echo mine >>/etc/vendor/$f; done; echo mine >>/var/lib/vendor/noreplace; echo mine >/var/lib/vendor/unowned; touch /home/boss/file")
 			update(2)
 			reboots(t, vm, "lab-3.0-1+1")
 			holds(afterSecond...)

@@ -25,6 +25,7 @@ func vendor(version int) Package {
 			"/etc/vendor":                                     {Dir: true, Mode: 0o750, Owner: "root:vendor"},
 			"/etc/vendor/plain":                               {Text: text},
 			"/etc/vendor/config":                              {Text: text, Class: Config},
+			"/etc/vendor/list":                                {Text: text + "\none\ntwo\n", Class: Config},
 			"/etc/vendor/noreplace":                           {Text: text, Class: NoReplace},
 			"/etc/vendor/secret":                              {Text: text, Class: NoReplace, Mode: 0o640, Owner: "root:vendor"},
 			"/usr/bin/vendor":                                 {Text: script, Mode: 0o755},

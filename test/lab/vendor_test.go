@@ -31,6 +31,7 @@ const (
 
 const wantOwners = `750 root:vendor /etc/vendor
 644 root:root /etc/vendor/config
+644 root:root /etc/vendor/list
 644 root:root /etc/vendor/new
 644 root:root /etc/vendor/noreplace
 644 root:root /etc/vendor/plain
@@ -110,8 +111,8 @@ func TestVendorVersions(t *testing.T) {
 			script := "ls /etc/vendor; stat -c '%s %Y' /etc/vendor/plain; cat /etc/vendor/plain; vendor; id -un " + number + "; " +
 				install + " /admin-plugin* >/dev/null 2>&1; echo plug-in $?;"
 			want := [2]string{
-				"config\ngone\nnoreplace\nplain\nsecret\n12 1700000000\nversion = 1\n1\nvendor\nplug-in 0\n",
-				"config\nnew\nnoreplace\nplain\nsecret\n12 1700000000\nversion = 3\n3\nvendor-log\nplug-in 1\n",
+				"config\ngone\nlist\nnoreplace\nplain\nsecret\n12 1700000000\nversion = 1\n1\nvendor\nplug-in 0\n",
+				"config\nlist\nnew\nnoreplace\nplain\nsecret\n12 1700000000\nversion = 3\n3\nvendor-log\nplug-in 1\n",
 			}
 			got := [2]string{inImage(t, one.Build(t), script, plugin), inImage(t, three.Build(t), script, plugin)}
 			if diff := cmp.Diff(want, got); diff != "" {
