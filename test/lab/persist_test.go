@@ -1,6 +1,7 @@
 package lab_test
 
 import (
+	"fmt"
 	"path/filepath"
 	"strings"
 	"testing"
@@ -91,7 +92,10 @@ var databases = map[lab.Manager][3]string{lab.RPM: {"/var/lib/rpm", "/var/lib/rp
 // and /var has what the image brought.
 func TestPersistence(t *testing.T) {
 	t.Parallel()
-	for manager, install := range map[lab.Manager]string{lab.Deb: "dpkg -i", lab.RPM: "rpm -i"} {
+	// apt tells imgbase by itself. There is no dnf here to do so.
+	for manager, install := range map[lab.Manager]string{
+		lab.Deb: "apt-get -qq install %[1]s", lab.RPM: "rpm -i %[1]s && imgbase pkg --persist %[1]s",
+	} {
 		t.Run(string(manager), func(t *testing.T) {
 			t.Parallel()
 			tool := lab.AdminTool().Build(t, manager)
@@ -126,7 +130,7 @@ func TestPersistence(t *testing.T) {
 
 			// In the vendor's system: packages of one's own, settings, services.
 			vm.Mount(t, "images")
-			vm.Must(t, install+" "+dir+"/admin-tool* && imgbase pkg --persist "+dir+"/admin-tool* && systemctl disable --now vendor.service")
+			vm.Must(t, fmt.Sprintf(install, dir+"/admin-tool*")+" && systemctl disable --now vendor.service")
 			vm.Must(t, "for f in list noreplace; do echo mine >>/etc/vendor/$f; done; echo mine >>/var/lib/vendor/noreplace; echo mine >/var/lib/vendor/unowned; touch /home/boss/file")
 			update(2)
 			reboots(t, vm, "lab-3.0-1+1")
@@ -144,7 +148,7 @@ func TestPersistence(t *testing.T) {
 			reboots(t, vm, "lab-4.0-1+1")
 			holds(complaint{"after the third update", survives, wantSurvives},
 				complaint{"the vendor's settings in the end", "cat /etc/vendor/plain /etc/vendor/noreplace /usr/share/vendor/version", "version = 3\nversion = 1\nmine\n3"},
-				complaint{"the administrator's package and choice in the end", "admin-tool; systemctl is-enabled vendor.service", "admin-tool 1.0\ndisabled"},
+				complaint{"the administrator's package and choice in the end", "admin-tool; systemctl is-enabled vendor.service || true", "admin-tool 1.0\ndisabled"},
 				complaint{"BZ 1837864 the initramfs lacks what root needs", "cat /sys/module/dm_thin_pool/parameters/no_space_timeout; lsinitramfs /boot/lab-4.0-1+1/initrd.img-* | grep -c etc/modprobe.d/mine.conf", "61\n1"})
 			if strings.Contains(vm.Must(t, "imgbase layout"), "lab-3.0-1") {
 				t.Error("lab-3.0-1 was not collected")
