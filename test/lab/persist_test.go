@@ -74,6 +74,21 @@ var afterSecond = []complaint{
 		"vendor:vendor\nvendor-log:vendor",
 	},
 	{
+		"BZ 1652940 the clock's settings are lost with ntpd, or made at each update",
+		"cat /etc/chrony.conf; systemctl is-enabled chronyd.service; ls /etc/systemd/system/multi-user.target.wants/ntpd.service 2>/dev/null; true",
+		"#pool vendor.example iburst\n\n# imgbase: taken over from ntp.conf, once.\nserver ntp.mine iburst\nenabled",
+	},
+	{
+		"BZ 1955415 denials, since the old binary policy is copied over the new",
+		"cat /etc/selinux/targeted/policy/policy.33; ls /etc/selinux/targeted/policy",
+		"version = 2\npolicy.33",
+	},
+	{
+		"https://github.com/oVirt/vdsm/issues/132 files outside of /etc and /var are lost",
+		"cat /usr/share/theme/mine /usr/local/bin/tool",
+		"theme\ntool",
+	},
+	{
 		"lines of the administrator and of the vendor in one file",
 		"cat /etc/vendor/list; ls /etc/vendor/list.imgnew 2>/dev/null; true",
 		"version = 2\n\none\ntwo\nmine",
@@ -131,7 +146,7 @@ func TestPersistence(t *testing.T) {
 			// In the vendor's system: packages of one's own, settings, services.
 			vm.Mount(t, "images")
 			vm.Must(t, fmt.Sprintf(install, dir+"/admin-tool*")+" && systemctl disable --now vendor.service")
-			vm.Must(t, "for f in list noreplace; do echo mine >>/etc/vendor/$f; done; echo mine >>/var/lib/vendor/noreplace; echo mine >/var/lib/vendor/unowned; touch /home/boss/file")
+			vm.Must(t, "echo 'server ntp.mine iburst' >/etc/ntp.conf; echo mine >/etc/selinux/targeted/policy/policy.33; for f in list noreplace; do echo mine >>/etc/vendor/$f; done; echo mine >>/var/lib/vendor/noreplace; echo mine >/var/lib/vendor/unowned; touch /home/boss/file")
 			update(2)
 			reboots(t, vm, "lab-3.0-1+1")
 			holds(afterSecond...)

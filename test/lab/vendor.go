@@ -28,6 +28,7 @@ func vendor(version int) Package {
 			"/etc/vendor/list":                                {Text: text + "\none\ntwo\n", Class: Config},
 			"/etc/vendor/noreplace":                           {Text: text, Class: NoReplace},
 			"/etc/vendor/secret":                              {Text: text, Class: NoReplace, Mode: 0o640, Owner: "root:vendor"},
+			"/etc/selinux/targeted/policy/policy.33":          {Text: text}, // nobody loads it
 			"/usr/bin/vendor":                                 {Text: script, Mode: 0o755},
 			"/usr/bin/vendor-caps":                            {Text: script, Mode: 0o750, Owner: "root:vendor", Caps: "cap_net_raw=ep"},
 			"/usr/bin/vendor-setid":                           {Text: script, Mode: fs.ModeSetuid | fs.ModeSetgid | 0o755, Owner: "vendor:vendor"},
@@ -49,8 +50,10 @@ func vendor(version int) Package {
 	}
 	if version < 2 {
 		p.Files["/etc/vendor/gone"] = PackageFile{Text: text, Class: Config}
+		p.keepsTime("ntpd.service", "/etc/ntp.conf")
 		return p
 	}
+	p.keepsTime("chronyd.service", "/etc/chrony.conf")
 	// The new user comes first: "vendor" has another number than in an image
 	// with version 1, and "vendor-log" the one that "vendor" had there.
 	p.Users = []string{"vendor-log", "vendor"}
@@ -61,6 +64,17 @@ func vendor(version int) Package {
 }
 
 const unit = "vendor.service"
+
+// keepsTime gives the package a service that stands for one that sets the
+// clock, with its configuration.
+func (p *Package) keepsTime(service, conf string) {
+	p.Files[conf] = PackageFile{Text: "pool vendor.example iburst\n", Class: Config}
+	p.Files["/usr/lib/systemd/system/"+service] = PackageFile{
+		Text: "[Unit]\nDescription=Time\n[Service]\nType=oneshot\nRemainAfterExit=yes\nExecStart=/bin/true\n[Install]\nWantedBy=multi-user.target\n",
+	}
+	p.Files["/usr/lib/systemd/system-preset/50-vendor.preset"] = PackageFile{Text: "enable " + unit + "\nenable " + service + "\n"}
+	p.Post += "systemctl --no-reload preset " + service + "\n"
+}
 
 // AdminTool is a package that the administrator adds: a program, its
 // configuration, and a script that leaves a mark in /run of the system it
