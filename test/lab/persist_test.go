@@ -156,15 +156,18 @@ func TestPersistence(t *testing.T) {
 			holds(complaint{"after going back", survives, wantSurvives},
 				complaint{"the vendor's settings, as they were", "cat /etc/vendor/plain /etc/vendor/noreplace; ls /etc/vendor/noreplace.imgnew 2>/dev/null; true", "version = 1\nversion = 1\nmine"})
 
-			// A driver's option has to be in the initramfs too (BZ 1837864).
 			vm.Mount(t, "images")
-			vm.Must(t, "echo 'options dm_thin_pool no_space_timeout=61' >/etc/modprobe.d/mine.conf")
+			if manager == lab.Deb { // one is enough: making an initramfs takes minutes here
+				vm.Must(t, "echo 'options dm_thin_pool no_space_timeout=61' >/etc/modprobe.d/mine.conf")
+			}
 			update(3)
 			reboots(t, vm, "lab-4.0-1+1")
 			holds(complaint{"after the third update", survives, wantSurvives},
 				complaint{"the vendor's settings in the end", "cat /etc/vendor/plain /etc/vendor/noreplace /usr/share/vendor/version", "version = 3\nversion = 1\nmine\n3"},
-				complaint{"the administrator's package and choice in the end", "admin-tool; systemctl is-enabled vendor.service || true", "admin-tool 1.0\ndisabled"},
-				complaint{"BZ 1837864 the initramfs lacks what root needs", "cat /sys/module/dm_thin_pool/parameters/no_space_timeout; lsinitramfs /boot/lab-4.0-1+1/initrd.img-* | grep -c etc/modprobe.d/mine.conf", "61\n1"})
+				complaint{"the administrator's package and choice in the end", "admin-tool; systemctl is-enabled vendor.service || true", "admin-tool 1.0\ndisabled"})
+			if manager == lab.Deb {
+				holds(complaint{"BZ 1837864 the initramfs lacks what root needs", "cat /sys/module/dm_thin_pool/parameters/no_space_timeout; lsinitramfs /boot/lab-4.0-1+1/initrd.img-* | grep -c etc/modprobe.d/mine.conf", "61\n1"})
+			}
 			if strings.Contains(vm.Must(t, "imgbase layout"), "lab-3.0-1") {
 				t.Error("lab-3.0-1 was not collected")
 			}

@@ -123,31 +123,25 @@ func TestVendorVersions(t *testing.T) {
 }
 
 // Before: a host that dpkg manages runs its first layer. It is updated to an
-// image of either manager that has the vendor's package. After: it runs
+// image that rpm manages and that has the vendor's package. After: it runs
 // without a failed unit, the files have the vendor's owners, the manager of
 // the image answers, and the administrator can install a package.
 func TestVendorUpdate(t *testing.T) {
 	t.Parallel()
-	for rpm, install := range map[string]string{"": "dpkg -i", sysimage: "rpm -i"} {
-		im := vendored(2, rpm)
-		t.Run(string(im.Manager()), func(t *testing.T) {
-			path, tool := im.Build(t), lab.AdminTool().Build(t, im.Manager())
-			vm := taken(t)
-			vm.Must(t, "imgbase update "+vm.Share(t, "images", path, tool)+"/"+filepath.Base(path))
-			reboots(t, vm, im.NVR+"+1")
-			if diff := cmp.Diff(wantOwners, vm.Must(t, owners)+"\n"); diff != "" {
-				t.Errorf("files of the vendor (-want +got):\n%s", diff)
-			}
-			if rpm != "" {
-				got := vm.Must(t, query[lab.RPM]+" true") + "\n"
-				if diff := cmp.Diff("lab-userland 1\nvendor 2\n", got); diff != "" {
-					t.Errorf("rpm's packages, and what is wrong with their files (-want +got):\n%s", diff)
-				}
-			}
-			got := vm.Must(t, install+" "+vm.Mount(t, "images")+"/admin-tool* >/dev/null && admin-tool && ls /etc/admin-tool.conf /run/admin-tool.installed; systemctl is-active vendor")
-			if want := "admin-tool 1.0\n/etc/admin-tool.conf\n/run/admin-tool.installed\nactive"; got != want {
-				t.Errorf("package of the administrator: %q; want %q", got, want)
-			}
-		})
+	im := vendored(2, sysimage)
+	path, tool := im.Build(t), lab.AdminTool().Build(t, lab.RPM)
+	vm := taken(t)
+	vm.Must(t, "imgbase update "+vm.Share(t, "images", path, tool)+"/"+filepath.Base(path))
+	reboots(t, vm, im.NVR+"+1")
+	if diff := cmp.Diff(wantOwners, vm.Must(t, owners)+"\n"); diff != "" {
+		t.Errorf("files of the vendor (-want +got):\n%s", diff)
+	}
+	got := vm.Must(t, query[lab.RPM]+" true") + "\n"
+	if diff := cmp.Diff("lab-userland 1\nvendor 2\n", got); diff != "" {
+		t.Errorf("rpm's packages, and what is wrong with their files (-want +got):\n%s", diff)
+	}
+	got = vm.Must(t, "rpm -i "+vm.Mount(t, "images")+"/admin-tool* >/dev/null && admin-tool && ls /etc/admin-tool.conf /run/admin-tool.installed; systemctl is-active vendor")
+	if want := "admin-tool 1.0\n/etc/admin-tool.conf\n/run/admin-tool.installed\nactive"; got != want {
+		t.Errorf("package of the administrator: %q; want %q", got, want)
 	}
 }
