@@ -98,16 +98,6 @@ PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin
 	}
 }
 
-// withoutTestsOwn takes the one variable of our prefix out that is for tests.
-func withoutTestsOwn(t *testing.T) {
-	t.Helper()
-	const name = "IMGBASE_REQUIRE_LAB"
-	t.Setenv(name, "") // puts it back afterwards
-	if err := os.Unsetenv(name); err != nil {
-		t.Fatal(err)
-	}
-}
-
 // The documented variables are those of the package comment, and none else.
 func TestEnvironmentIsDocumented(t *testing.T) {
 	withoutTestsOwn(t)

@@ -31,6 +31,16 @@ func newSystem(t *testing.T) system {
 	return system{t, hooks.Dispatcher{Root: t.TempDir(), Runner: run.OS{}, Resolve: rootfs.Resolve}}
 }
 
+// withoutTestsOwn takes the one variable of our prefix out that is for tests.
+func withoutTestsOwn(t *testing.T) {
+	t.Helper()
+	const name = "IMGBASE_REQUIRE_LAB"
+	t.Setenv(name, "") // puts it back afterwards
+	if err := os.Unsetenv(name); err != nil {
+		t.Fatal(err)
+	}
+}
+
 func (s system) path(name string) string { return filepath.Join(s.Root, name) }
 
 func (s system) must(err error) {
